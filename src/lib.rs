@@ -1,0 +1,1 @@
+//! Browser module of Rillpay: translates between JavaScript and `rillpay-channel`.
