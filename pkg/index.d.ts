@@ -1,0 +1,173 @@
+/**
+ * Rillpay: pay by the second, over Bitcoin payment channels, in a web page.
+ *
+ * Satoshi and millisatoshi amounts are `bigint`. Times are milliseconds since 1970 unless said otherwise.
+ * Importing this module touches no browser API; `initAsync` loads the WebAssembly.
+ */
+
+/** Loads and starts the WebAssembly once; later calls return the same promise. */
+export function initAsync(
+  module?: RequestInfo | URL | Response | BufferSource | WebAssembly.Module,
+): Promise<void>;
+
+export type Network = 'bitcoin' | 'testnet' | 'testnet4' | 'signet' | 'regtest';
+export type Unit = 'second' | 'byte' | 'request';
+
+/** What the server publishes at `/.well-known/rillpay`. */
+export interface Terms {
+  network: Network;
+  /** The operator's node key, 33 bytes hex. It signs the channel's parameters and the closing statement. */
+  nodeKey: string;
+  unit: Unit;
+  /** Price of one unit in millisatoshi. */
+  priceMsat: bigint;
+  /** How many units of price either side may be ahead of the other. */
+  windowUnits: number;
+  minDepositSat: bigint;
+  maxDepositSat: bigint;
+  /** Confirmations the deposit needs before it can be spent. */
+  confirmations: number;
+  /** Blocks from opening to expiry. */
+  expiryBlocks: number;
+  /** Esplora base URL of the operator, or null. */
+  esplora: string | null;
+}
+
+/** Limits in millisatoshi; a payment that would pass one is refused before it is signed. */
+export interface Budget {
+  perSessionMsat?: bigint;
+  perDayMsat?: bigint;
+  perSiteMsat?: bigint;
+}
+
+export interface ClientOptions {
+  /** Origin of the paid server, e.g. `https://video.example`. */
+  server: string;
+  /** Esplora base URL for the browser's own look at the chain; by default what the terms name. */
+  esplora?: string;
+  /** BIP 39 words to restore from; used only when nothing is stored for this server. */
+  words?: string;
+  budget?: Budget;
+  /** The largest window (in units of price) to agree to; by default 30. */
+  maxWindowUnits?: number;
+  /** Refuse terms whose network is another one. */
+  network?: Network;
+}
+
+/**
+ * opened: an address was given, nothing has arrived · confirming: seen, waiting for confirmations ·
+ * open: can pay · closing: final amount signed · settled: confirmed on the chain ·
+ * refundable: expiry has passed without settlement · refunded: swept back by the payer.
+ */
+export type Phase =
+  | 'opened'
+  | 'confirming'
+  | 'open'
+  | 'closing'
+  | 'settled'
+  | 'refundable'
+  | 'refunded';
+
+/** A consistent picture of one channel. */
+export interface ChannelSnapshot {
+  id: string;
+  phase: Phase;
+  /** Address to pay into. */
+  address: string;
+  /** BIP 21 URI with the amount asked for. */
+  uri: string;
+  /** What the viewer was asked to deposit. */
+  depositSat: bigint;
+  /** What arrived (0 before it does). */
+  capacitySat: bigint;
+  confirmations: number;
+  confirmationsRequired: number;
+  fundingTxid: string | null;
+  /** Highest amount signed over to the payee. */
+  paidSat: bigint;
+  /** Delivered so far, in millisatoshi, as this side counts it. */
+  deliveredMsat: bigint;
+  priceMsat: bigint;
+  unit: Unit;
+  /** Block height after which the payer alone can take everything back. */
+  expiryHeight: number;
+  tipHeight: number;
+  /** A socket is attached: the server knows us and can ask for payments. */
+  attached: boolean;
+  paused: boolean;
+  /** Set while attached: send it as header `Rillpay-Session` with each media request. */
+  session: string | null;
+  statement: Statement | null;
+}
+
+export interface Statement {
+  /** What the payee gets, before its own mining fee. */
+  paidSat: bigint;
+  /** What comes back to the payer, exactly. */
+  returnedSat: bigint;
+  /** Known once the settlement is broadcast. */
+  txid: string | null;
+  confirmed: boolean;
+  returnAddress: string;
+}
+
+export interface RefundKit {
+  /** JSON text of the kit: parameters and signed refund transactions at several fee rates. */
+  text: string;
+  filename: string;
+}
+
+export type ChannelEvent =
+  | { type: 'changed'; snapshot: ChannelSnapshot }
+  | { type: 'paid'; paidSat: bigint; snapshot: ChannelSnapshot }
+  /** A problem that does not end the channel, e.g. a `need` refused or the socket lost (it reconnects by itself). */
+  | { type: 'problem'; error: RillpayError }
+  /** Another tab or device took the channel over. */
+  | { type: 'superseded'; snapshot: ChannelSnapshot };
+
+/** The one error shape. Codes are listed in docs/protocol.md; `message` is fit for a viewer. */
+export interface RillpayError extends Error {
+  name: 'RillpayError';
+  code: string;
+  /** `peer_misbehaved`, `peer_incompatible`, `misuse` or `environment`. */
+  fault: string;
+  data: Record<string, unknown>;
+}
+
+export class Client {
+  private constructor();
+  /**
+   * Reads the terms, opens the store, takes the writer's lock for this server and resumes the channel left open, if any.
+   * Rejects with `another_tab` while another tab of this browser holds the lock.
+   */
+  static connect(options: ClientOptions): Promise<Client>;
+  readonly terms: Terms;
+  /** The channel of this server that is not finished yet, or null. */
+  readonly channel: Channel | null;
+  /** Opens a channel and gives the address to pay. Everything is validated and stored before it resolves. */
+  open(options: { depositSat: bigint }): Promise<Channel>;
+  /** The BIP 39 recovery words. Only call when the viewer asked for them. */
+  recoveryWords(): string;
+  /** False when the browser may evict what is stored (see `navigator.storage.persist`). */
+  readonly persistent: boolean;
+  /** Closes socket, store and lock. The channel stays open and resumes at the next `connect`. */
+  disconnect(): void;
+}
+
+export class Channel {
+  private constructor();
+  snapshot(): ChannelSnapshot;
+  /** Calls back after each change; returns the function that ends it. */
+  subscribe(listener: (event: ChannelEvent) => void): () => void;
+  /** While paused every `need` is refused: nothing can be paid. */
+  pause(): void;
+  resume(): void;
+  /** Tells the channel what has arrived, in the unit of price: milliseconds of media for `second`, else a count. */
+  received(amount: number): void;
+  /** Ends the channel: settles at exactly what was delivered. Resolves when the payee has signed its closing statement. */
+  stop(): Promise<Statement>;
+  /** Signed refunds that any tool can broadcast after expiry. */
+  refundKit(): Promise<RefundKit>;
+  /** After expiry: sweeps every output ever paid to the address back to the payer; resolves to the transaction's id. */
+  refund(options?: { satPerVbyte?: number }): Promise<string>;
+}
