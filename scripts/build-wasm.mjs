@@ -1,0 +1,56 @@
+// The browser module: cargo compiles it, wasm-bindgen writes the JavaScript beside it, wasm-opt makes it small.
+// What comes out, in pkg/generated, is what the npm package ships.
+
+import { readFileSync, renameSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { main, root, run, step } from './lib/step.mjs';
+import { TARGET, wasmEnv, wasmTargetDir } from './lib/wasm.mjs';
+import { checkWasm } from './check-wasm.mjs';
+import { setup } from './setup.mjs';
+
+const out = path.join(root, 'pkg/generated');
+
+// What rustc itself switches on for this target: wasm-opt must know, and must not use more.
+const FEATURES = [
+  'bulk-memory',
+  'bulk-memory-opt',
+  'multivalue',
+  'mutable-globals',
+  'nontrapping-float-to-int',
+  'reference-types',
+  'sign-ext',
+].map((feature) => `--enable-${feature}`);
+
+const size = (bytes) => `${(bytes / 1024).toFixed(1)} KB`;
+
+function printSizes(names) {
+  let raw = 0;
+  let zipped = 0;
+  for (const name of names) {
+    const bytes = readFileSync(path.join(out, name));
+    raw += bytes.length;
+    zipped += gzipSync(bytes, { level: 9 }).length;
+  }
+  console.log(`   ${names.join(' + ')}: ${size(raw)}, gzip ${size(zipped)}`);
+}
+
+export async function buildWasm() {
+  await run('cargo', ['build', '--package', 'rillpay', '--lib', '--profile', 'wasm', '--target', TARGET], {
+    env: wasmEnv(),
+    minutes: 20,
+  });
+  rmSync(out, { recursive: true, force: true });
+  const compiled = path.join(wasmTargetDir, TARGET, 'wasm/rillpay.wasm');
+  await run('wasm-bindgen', [compiled, '--target', 'web', '--out-dir', out, '--out-name', 'rillpay'], { minutes: 2 });
+  const wasm = path.join(out, 'rillpay_bg.wasm');
+  await run('wasm-opt', ['-Oz', ...FEATURES, wasm, '-o', `${wasm}.small`], { minutes: 5 });
+  renameSync(`${wasm}.small`, wasm);
+  checkWasm();
+  printSizes(['rillpay_bg.wasm', 'rillpay.js']);
+}
+
+await main(import.meta, async () => {
+  await setup({ tests: false });
+  await step('browser module', buildWasm);
+});

@@ -1,0 +1,121 @@
+// `npm test`: all set-up, then every ring of tests from the inside out. A failing ring does not stop the later ones;
+// they are all named at the end, and the last line is the sum. `npm test -- --only=wasm,e2e` runs some of them.
+
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { Failure, main, root, run, step } from './lib/step.mjs';
+import { browser } from './lib/browsers.mjs';
+import { cargoCounts, counted, nodeCounts } from './lib/counts.mjs';
+import { wasmEnv } from './lib/wasm.mjs';
+import { buildWasm } from './build-wasm.mjs';
+import { buildWidget } from './build-widget.mjs';
+import { checkFormat, checkTypes } from './check.mjs';
+import { fuzzBriefly } from './fuzz.mjs';
+import { checkLicences } from './licences.mjs';
+import { setup } from './setup.mjs';
+
+/** A check that either holds or throws: one test. */
+const single = (check) => async () => {
+  await check();
+  return { passed: 1, failed: 0 };
+};
+
+const add = (a, b) => ({ passed: a.passed + b.passed, failed: a.failed + b.failed });
+
+/** Does `work` at the first call only; the others get the same outcome. */
+const once = (work) => {
+  let outcome;
+  return () => (outcome ??= work());
+};
+
+const builtWasm = once(() => step('browser module', buildWasm));
+const builtPages = once(async () => {
+  await builtWasm();
+  await step('widget and demo page', buildWidget);
+});
+
+const cargoTests = () => counted('cargo', ['test', '--workspace', '--no-fail-fast'], cargoCounts, { minutes: 45 });
+
+async function wasmTests() {
+  await builtWasm();
+  const pack = (args, env) =>
+    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args], cargoCounts, {
+      minutes: 15,
+      env: { ...wasmEnv(), WASM_BINDGEN_TEST_TIMEOUT: '120', ...env },
+    });
+  const chrome = await pack(['--chrome', '--chromedriver', browser('chromedriver')]);
+  // geckodriver looks for `firefox` only; Debian calls it firefox-esr.
+  const firefox = await pack(['--firefox', '--geckodriver', browser('geckodriver')], {
+    GECKODRIVER_ARGS: `--binary ${browser('firefox')}`,
+  });
+  return add(chrome, firefox);
+}
+
+async function nodeTests(folder, minutes) {
+  const names = readdirSync(path.join(root, folder), { recursive: true });
+  const files = names.filter((name) => name.endsWith('.test.mjs')).map((name) => path.join(folder, name)).sort();
+  if (files.length === 0) throw new Failure(`There is no test in ${folder}.`);
+  const args = ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files];
+  return counted(process.execPath, args, nodeCounts, {
+    minutes,
+    env: { CHROMIUM_PATH: browser('chromium'), RILLPAY_SERVER: path.join(root, 'target/debug/rillpay-server') },
+  });
+}
+
+async function endToEnd() {
+  await builtPages();
+  // With the whole workspace's features, as the tests before: nothing is compiled twice.
+  await step('server', () => run('cargo', ['build', '--workspace', '--bins'], { minutes: 30 }));
+  return nodeTests('tests/e2e', 20);
+}
+
+async function packaging() {
+  await builtPages();
+  return nodeTests('tests/packaging', 10);
+}
+
+const rings = [
+  { name: 'format', title: 'formatting', test: single(checkFormat) },
+  { name: 'licences', title: 'licences', test: single(checkLicences) },
+  { name: 'rust', title: 'Rust: units, vectors, properties, chain, server', test: cargoTests },
+  { name: 'fuzz', title: 'fuzz targets, briefly', test: fuzzBriefly },
+  { name: 'wasm', title: 'browser module in Chromium and Firefox', browsers: true, test: wasmTests },
+  { name: 'types', title: 'TypeScript types', test: single(checkTypes) },
+  { name: 'e2e', title: 'a real browser against the real server', browsers: true, test: endToEnd },
+  { name: 'packaging', title: 'the npm package in fresh projects', browsers: true, test: packaging },
+];
+
+function chosen(args) {
+  const only = args.find((arg) => arg.startsWith('--only='))?.slice('--only='.length).split(',');
+  const unknown = args.find((arg) => !arg.startsWith('--only=')) ?? only?.find((name) => !rings.some((ring) => ring.name === name));
+  if (unknown !== undefined) {
+    throw new Failure(`There is no "${unknown}". Use --only= with some of: ${rings.map((ring) => ring.name).join(', ')}.`);
+  }
+  return only ? rings.filter((ring) => only.includes(ring.name)) : rings;
+}
+
+await main(import.meta, async (args) => {
+  const selected = chosen(args);
+  await setup({ tests: selected.some((ring) => ring.browsers) });
+
+  const results = [];
+  for (const { name, title, test } of selected) {
+    const since = performance.now();
+    let counts;
+    try {
+      counts = await step(`${name}: ${title}`, test);
+    } catch (error) {
+      console.log(`\n${error instanceof Failure ? error.message : error.stack}`);
+      counts = { passed: 0, failed: 1 };
+    }
+    results.push({ name, ...counts, seconds: Math.round((performance.now() - since) / 1000) });
+  }
+
+  console.log('\n== summary');
+  for (const { name, passed, failed, seconds } of results) {
+    console.log(`   ${failed ? 'FAILED' : 'ok    '} ${name}: ${passed} passed, ${failed} failed, ${seconds} s`);
+  }
+  const total = results.reduce(add);
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  return total.failed > 0 ? 1 : 0;
+});
