@@ -1,1 +1,36 @@
-//! See the module headers.
+//! What the chain says.
+//!
+//! A payment channel is only as safe as its view of the chain: was the deposit confirmed, was it spent, is the
+//! refund height near? This crate asks those questions through one trait, [`Chain`], shaped like Esplora's HTTP API
+//! because that is the smallest interface a wallet, a browser and a payee all know, and answers them from
+//! interchangeable backends:
+//!
+//! | backend | what answers | for |
+//! | --- | --- | --- |
+//! | [`kernel`] | Bitcoin Core's validation code inside this process, on regtest, with a block maker and a wallet | tests, the demo: nothing to install, real rules |
+//!
+//! The data types serialise to Esplora's JSON field for field, so a server can put Esplora's API in front of any
+//! backend without translating.
+//!
+//! # What a user must know
+//!
+//! * **Statuses go back too.** A reorganisation turns a confirmed transaction into an unconfirmed or a missing one.
+//!   Ask again after every [`Change`]; never cache "confirmed".
+//! * **Silence is not an answer.** [`Chain::synced_at`] says when the backend last knew that it was in step. A payee
+//!   stops serving when that is too long ago, because it could no longer see its deposit being spent.
+//! * **A refusal is not a failure.** [`ChainError::Refused`] is the network's verdict on a transaction;
+//!   every other error is about reaching the backend ([`ChainError::fault`] tells them apart).
+
+mod chain;
+mod error;
+mod fees;
+#[cfg(feature = "kernel")]
+pub mod kernel;
+mod status;
+mod tx;
+
+pub use chain::{Chain, Change};
+pub use error::{ChainError, Fault, Reason, Refusal};
+pub use fees::FeeEstimates;
+pub use status::{BlockRef, Outspend, Spending, Status, Tip};
+pub use tx::{PaidOutput, ScriptHash, TxInfo, TxInput, TxOutput, Utxo};

@@ -1,0 +1,105 @@
+//! The one question-and-answer interface to a chain, whoever answers.
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, Txid, block::Header};
+use tokio::sync::watch;
+
+use crate::{ChainError, FeeEstimates, Outspend, PaidOutput, ScriptHash, Status, Tip, TxInfo, Utxo};
+
+/// Counts what has changed since the backend started, so that a watcher sleeps until there is something to look at.
+///
+/// A [`watch`] channel keeps only the newest value: a slow watcher misses intermediate values, never the fact that
+/// something changed. It therefore asks the chain afresh instead of interpreting the difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The tip when this value was sent.
+    pub tip: Tip,
+    /// Rises whenever the tip moves, forwards or to another branch.
+    pub blocks: u64,
+    /// Rises whenever a transaction enters or leaves the mempool other than by being confirmed.
+    pub mempool: u64,
+}
+
+/// What a backend can say about its chain, and the one thing it can be asked to do: broadcast.
+///
+/// Each method names the Esplora endpoint that it corresponds to. "Not there" is an answer (`None`, an empty list),
+/// never an error. The trait is object-safe: the server picks a backend from its configuration and holds an
+/// `Arc<dyn Chain>`.
+///
+/// # Errors
+///
+/// Every query may fail with [`ChainError::Unavailable`], which says nothing about the chain. Only
+/// [`broadcast`](Self::broadcast) answers [`ChainError::Refused`].
+#[async_trait]
+pub trait Chain: Send + Sync {
+    /// The network, for addresses. Fixed for the life of the backend.
+    fn network(&self) -> Network;
+
+    /// The best block: `GET /blocks/tip/height` and `/blocks/tip/hash`, taken together so that they agree.
+    async fn tip(&self) -> Result<Tip, ChainError>;
+
+    /// The hash of the best chain's block at `height`: `GET /block-height/:height`.
+    async fn block_hash(&self, height: u32) -> Result<Option<BlockHash>, ChainError>;
+
+    /// A block's header, whether or not it is on the best chain: `GET /block/:hash/header`.
+    async fn block_header(&self, hash: &BlockHash) -> Result<Option<Header>, ChainError>;
+
+    /// A whole block, whether or not it is on the best chain: `GET /block/:hash/raw`.
+    async fn block(&self, hash: &BlockHash) -> Result<Option<Block>, ChainError>;
+
+    /// A transaction, confirmed or in the mempool, with the outputs it spends: `GET /tx/:txid`.
+    async fn transaction(&self, txid: &Txid) -> Result<Option<TxInfo>, ChainError>;
+
+    /// The transaction itself, as it travels: `GET /tx/:txid/hex` (or `/raw`).
+    async fn raw_transaction(&self, txid: &Txid) -> Result<Option<Transaction>, ChainError>;
+
+    /// Where a transaction stands: `GET /tx/:txid/status`. `None` when it is neither confirmed nor in the mempool.
+    async fn status(&self, txid: &Txid) -> Result<Option<Status>, ChainError>;
+
+    /// Asks a backend without an index of scripts to follow this one from block `since` on, before any query by its
+    /// hash. Repeating it is harmless; backends that index every script do nothing.
+    async fn follow(&self, script: &Script, since: u32) -> Result<(), ChainError> {
+        let _ = (script, since);
+        Ok(())
+    }
+
+    /// Every transaction that pays to or spends from a script, unconfirmed first, then newest first:
+    /// `GET /scripthash/:hash/txs` (and `/address/:address/txs`), here without paging.
+    async fn script_history(&self, script: &ScriptHash) -> Result<Vec<TxInfo>, ChainError>;
+
+    /// The outputs of a script that nothing spends, mempool included: `GET /scripthash/:hash/utxo`
+    /// (and `/address/:address/utxo`).
+    async fn script_unspent(&self, script: &ScriptHash) -> Result<Vec<Utxo>, ChainError>;
+
+    /// Every output ever paid to a script, **spent ones too**, in the order of
+    /// [`script_history`](Self::script_history). People pay twice; a refund must find all of it.
+    async fn script_outputs(&self, script: &ScriptHash) -> Result<Vec<PaidOutput>, ChainError> {
+        let history = self.script_history(script).await?;
+        Ok(history.iter().flat_map(|tx| tx.outputs_to(script)).collect())
+    }
+
+    /// Whether and by what an output is spent: `GET /tx/:txid/outspend/:vout`. Like Esplora, an output that does not
+    /// exist is [`Outspend::Unspent`]: ask for the transaction first where that matters.
+    async fn outspend(&self, outpoint: &OutPoint) -> Result<Outspend, ChainError>;
+
+    /// Fee rates by confirmation target: `GET /fee-estimates`.
+    async fn fee_estimates(&self) -> Result<FeeEstimates, ChainError>;
+
+    /// Hands a transaction to the network: `POST /tx`. Success means that the backend's mempool holds it, whether it
+    /// came now or before, so a repeated broadcast is harmless until the transaction is confirmed; after that the
+    /// refusal is [`Reason::AlreadyKnown`](crate::Reason::AlreadyKnown).
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Refused`] with the node's reason, otherwise [`ChainError::Unavailable`] when the verdict is unknown.
+    async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError>;
+
+    /// Follows changes of tip and mempool. The receiver has the current value marked as seen.
+    fn changes(&self) -> watch::Receiver<Change>;
+
+    /// The last moment at which the backend knew that its view was the network's, or `None` when it never was or
+    /// cannot tell any more. The caller compares it with its own clock.
+    fn synced_at(&self) -> Option<Instant>;
+}

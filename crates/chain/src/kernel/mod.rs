@@ -1,0 +1,1 @@
+//! Bitcoin Core's own validation code inside this process, on regtest.
