@@ -1,1 +1,48 @@
-//! See the module headers.
+//! The Rillpay protocol, without I/O: keys, scripts, transactions, state machines, messages and the meter.
+//!
+//! The only place where a rule about money lives. It knows no clock, socket, disk or random device: times, heights,
+//! entropy and fee rates come in as arguments; messages, transactions and events to store come out as data. The same code
+//! runs in the browser, in the server, in the tests and under the fuzzers.
+//!
+//! # Rooms
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`keys`] | BIP 39 words to BIP 32 keys, one per channel and role |
+//! | [`params`] | what both sides agree on, the channel's id, the signed statements |
+//! | [`script`], [`commitment`], [`settlement`], [`refund`] | the `cltv` kind's script and its three transactions |
+//! | [`tariff`], [`amount`], [`budget`] | price, meter, millisatoshi, the payer's own limits |
+//! | [`payer`], [`payee`] | the two machines |
+//! | [`persist`] | store first, act second, in types |
+//! | [`wire`] | messages |
+//! | [`error`] | stable codes, and whose fault it is |
+//!
+//! # Words
+//!
+//! *payer, payee* · *funding, commitment, settlement, refund* (transactions) · *capacity* (what arrived) · *cumulative*
+//! (paid so far) · *delivered* (counted so far) · *expiry* (block height) · *session* (one socket attached to a channel,
+//! fenced by an *epoch*) · *need, pay, ack, stop, close* (messages).
+
+pub mod amount;
+pub mod budget;
+pub mod commitment;
+pub mod error;
+pub mod keys;
+pub mod params;
+pub mod payee;
+pub mod payer;
+pub mod persist;
+pub mod refund;
+pub mod script;
+mod secp;
+pub mod settlement;
+pub mod tariff;
+pub mod uri;
+pub mod wire;
+
+pub use bitcoin;
+
+pub use amount::Msat;
+pub use error::{Code, Detail, Error, Fault};
+pub use params::{ChannelId, ChannelParams, FundingKind};
+pub use secp::{randomize, secp};

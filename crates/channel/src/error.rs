@@ -1,0 +1,210 @@
+//! One error type for everything that can be refused, each with a stable code and with whose fault it is.
+//!
+//! Codes cross the wire and the JavaScript boundary; the texts may change, the codes may not.
+
+use bitcoin::Amount;
+
+use crate::wire::ChannelState;
+
+/// Who has to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The peer broke the protocol: what it sent is refused and may be held against it.
+    PeerMisbehaved,
+    /// The peer follows rules that we do not share, or has terms that we do not accept.
+    PeerIncompatible,
+    /// Our own caller asked for something that cannot be done.
+    Misuse,
+    /// The world: the chain, a full disk, a lost network, the passing of time.
+    Environment,
+}
+
+impl Fault {
+    /// The word for this fault in JavaScript errors and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PeerMisbehaved => "peer_misbehaved",
+            Self::PeerIncompatible => "peer_incompatible",
+            Self::Misuse => "misuse",
+            Self::Environment => "environment",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $fault:ident;)*) => {
+        /// Why something was refused. [`Code::as_str`] is stable and crosses the wire.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code, for tests and documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable text of the code.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// Whose fault it is, seen from the side that reports it.
+            pub const fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)* }
+            }
+
+            /// The code with this text, if it is one of ours.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A frame that cannot be parsed: too short, trailing bytes, a field out of its range.
+    MalformedMessage = "malformed_message", PeerMisbehaved;
+    /// A frame longer than [`crate::wire::MAX_FRAME`].
+    OversizedMessage = "oversized_message", PeerMisbehaved;
+    /// A protocol version that this side does not speak.
+    UnsupportedVersion = "unsupported_version", PeerIncompatible;
+    /// A message type that does not exist in this version.
+    UnknownMessage = "unknown_message", PeerIncompatible;
+    /// A known message at a moment when it has no meaning.
+    UnexpectedMessage = "unexpected_message", PeerMisbehaved;
+    /// The peer is on another Bitcoin network.
+    WrongNetwork = "wrong_network", PeerIncompatible;
+    /// A public key that is not the one agreed, or that may not be used here.
+    WrongKey = "wrong_key", PeerMisbehaved;
+    /// A signature that does not verify.
+    InvalidSignature = "invalid_signature", PeerMisbehaved;
+    /// A signature with a high S value, which could be altered by others (BIP 146).
+    HighS = "high_s", PeerMisbehaved;
+    /// Terms outside what this side agrees to (price, window, margins, expiry, bounds).
+    UnacceptableTerms = "unacceptable_terms", PeerIncompatible;
+    /// A return script of a kind that is not relayed or cannot be paid.
+    InvalidReturnScript = "invalid_return_script", PeerMisbehaved;
+    /// No such channel.
+    UnknownChannel = "unknown_channel", PeerMisbehaved;
+    /// The deposit that arrived is below the operator's least one.
+    DepositTooSmall = "deposit_too_small", Environment;
+    /// The channel has no confirmed funding.
+    NotFunded = "not_funded", PeerMisbehaved;
+    /// A cumulative amount below the one already accepted.
+    CumulativeFell = "cumulative_fell", PeerMisbehaved;
+    /// A cumulative amount above the channel's capacity.
+    ExceedsCapacity = "exceeds_capacity", PeerMisbehaved;
+    /// The payee asks for more than the agreed window beyond what was received.
+    AheadOfDelivery = "ahead_of_delivery", PeerMisbehaved;
+    /// Nothing is released before it is paid.
+    NotPaid = "not_paid", PeerMisbehaved;
+    /// What is left of the deposit does not cover what is asked for.
+    DepositSpent = "deposit_spent", Environment;
+    /// A closing amount below what was delivered.
+    CloseBelowDelivered = "close_below_delivered", PeerMisbehaved;
+    /// The channel is closing or closed; nothing more can be paid on it.
+    Closing = "closing", PeerMisbehaved;
+    /// The channel is too close to its expiry (or past it) for what was asked.
+    Expiring = "expiring", Environment;
+    /// The expiry height has not been reached: nothing can be taken back yet.
+    NotExpired = "not_expired", Misuse;
+    /// The payer has paused: no payment is signed.
+    Paused = "paused", Environment;
+    /// A payment would pass one of the payer's own limits.
+    OverBudget = "over_budget", Environment;
+    /// Another session took this channel over.
+    Superseded = "superseded", Environment;
+    /// The decision was made on a state that has changed since.
+    StaleDecision = "stale_decision", Misuse;
+    /// A stored log that does not replay.
+    CorruptedStore = "corrupted_store", Environment;
+    /// What would be paid out is worth less than its fee, or is dust.
+    Uneconomic = "uneconomic", Environment;
+    /// An argument from our own caller is out of its range.
+    InvalidArgument = "invalid_argument", Misuse;
+    /// Recovery words that are not valid BIP 39.
+    InvalidWords = "invalid_words", Misuse;
+    /// There is nothing to sweep, settle or close.
+    NothingToDo = "nothing_to_do", Misuse;
+    /// The server cannot serve now: stale chain view, full disk, shutting down.
+    Unavailable = "unavailable", Environment;
+    /// Too many channels, sockets or messages.
+    RateLimited = "rate_limited", PeerMisbehaved;
+}
+
+/// A refusal: a stable [`Code`], a sentence, and, where two sides differ, the state that settles the matter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Error {
+    code: Code,
+    text: &'static str,
+    detail: Option<Detail>,
+}
+
+/// Facts that go with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The payee's authenticated state, so that a lost answer leaves nobody stuck.
+    State(Box<ChannelState>),
+    /// An amount that would have been right: a bound, a minimum or what is left.
+    Amount(Amount),
+    /// A block height that matters.
+    Height(u32),
+}
+
+impl Error {
+    /// A refusal with a sentence that says why.
+    pub const fn new(code: Code, text: &'static str) -> Self {
+        Self {
+            code,
+            text,
+            detail: None,
+        }
+    }
+
+    /// The same refusal with a fact beside it.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// A sentence about this refusal, in English; never holds a secret.
+    pub const fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        self.code.fault()
+    }
+
+    /// The fact that goes with it.
+    pub const fn detail(&self) -> Option<&Detail> {
+        self.detail.as_ref()
+    }
+}
+
+/// Shorthand for [`Error::new`] in a `Result`.
+pub(crate) const fn refuse<T>(code: Code, text: &'static str) -> Result<T, Error> {
+    Err(Error::new(code, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_parse_back() {
+        for (n, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert!(code.as_str().len() <= usize::from(crate::wire::MAX_CODE));
+            assert!(Code::ALL[n + 1..].iter().all(|other| other.as_str() != code.as_str()));
+        }
+        assert_eq!(Code::parse("no_such_code"), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! The channel's script (BIP 65) and the outputs and inputs that carry it.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::opcodes::all::{OP_CHECKSIG, OP_CHECKSIGVERIFY, OP_CLTV, OP_DROP, OP_ELSE, OP_ENDIF, OP_IF};
+use bitcoin::script::{Builder, PushBytesBuf};
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Script, ScriptBuf};
+
+use crate::params::FundingKind;
+
+/// `IF <payee> CHECKSIGVERIFY ELSE <expiry> CHECKLOCKTIMEVERIFY DROP ENDIF <payer> CHECKSIG`.
+///
+/// With the payee's signature both spend at any time; without it the payer alone spends from `expiry` on. `expiry` is
+/// pushed minimally, as consensus reads it; below 500,000,000 it is a height.
+pub fn channel_script(payee: &PublicKey, payer: &PublicKey, expiry: u32) -> ScriptBuf {
+    Builder::new()
+        .push_opcode(OP_IF)
+        .push_slice(payee.serialize())
+        .push_opcode(OP_CHECKSIGVERIFY)
+        .push_opcode(OP_ELSE)
+        .push_lock_time(LockTime::from_consensus(expiry))
+        .push_opcode(OP_CLTV)
+        .push_opcode(OP_DROP)
+        .push_opcode(OP_ENDIF)
+        .push_slice(payer.serialize())
+        .push_opcode(OP_CHECKSIG)
+        .into_script()
+}
+
+/// The output script that commits to `witness_script`.
+pub fn funding_script(kind: FundingKind, witness_script: &Script) -> ScriptBuf {
+    match kind {
+        FundingKind::P2wsh => witness_script.to_p2wsh(),
+        FundingKind::P2shP2wsh => witness_script.to_p2wsh().to_p2sh(),
+    }
+}
+
+/// What an input that spends such an output carries in its scriptSig (BIP 141).
+pub(crate) fn script_sig(kind: FundingKind, witness_script: &Script) -> ScriptBuf {
+    match kind {
+        FundingKind::P2wsh => ScriptBuf::new(),
+        FundingKind::P2shP2wsh => {
+            let mut program = PushBytesBuf::new();
+            // A witness program of version 0 is 34 bytes, far below the limit of a push.
+            let _ = program.extend_from_slice(witness_script.to_p2wsh().as_bytes());
+            Builder::new().push_slice(program).into_script()
+        }
+    }
+}

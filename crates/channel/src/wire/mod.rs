@@ -1,0 +1,341 @@
+//! Messages between payer and payee, one per WebSocket frame (docs/protocol.md lists every field).
+//!
+//! A frame is a version byte, a type byte and the fields of that type, nothing after them. Amounts are cumulative, so
+//! that a repeated, lost or late frame can neither charge twice nor lose money.
+
+pub(crate) mod codec;
+
+use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
+use bitcoin::{Amount, Network, ScriptBuf, Txid};
+
+use crate::commitment::{Funding, Paid};
+use crate::error::{Code, Error};
+use crate::params::{ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte};
+use codec::{Reader, Writer, malformed};
+
+/// The protocol version of every frame.
+pub const VERSION: u8 = 1;
+/// The WebSocket subprotocol that names this version.
+pub const SUBPROTOCOL: &str = "rillpay.1";
+/// The longest frame, in bytes. A longer one is refused unread.
+pub const MAX_FRAME: usize = 1024;
+/// The longest error code, in bytes.
+pub const MAX_CODE: u8 = 32;
+/// The longest error text, in bytes.
+pub const MAX_TEXT: u8 = 200;
+
+/// A session token: 32 random bytes that HTTP requests for paid content carry in lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub [u8; 32]);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Where a channel stands, in the payee's books. The payer adopts a payment out of it only with its own valid signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelState {
+    /// What funds the channel, once it is confirmed deeply enough.
+    pub funding: Option<Funding>,
+    /// The highest payment that was made durable.
+    pub paid: Option<Paid>,
+    /// Delivered so far, in the tariff's base quantity (milliseconds, bytes, requests).
+    pub delivered: u64,
+    /// The channel has been asked to stop: nothing more is delivered.
+    pub stopped: bool,
+    /// The final payment, once the payee settles.
+    pub closing: Option<Paid>,
+}
+
+impl ChannelState {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.option(self.funding.as_ref(), |w, funding| funding.write(w));
+        w.option(self.paid.as_ref(), |w, paid| paid.write(w));
+        w.u64(self.delivered).bool(self.stopped);
+        w.option(self.closing.as_ref(), |w, paid| paid.write(w));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            funding: r.option(Funding::read)?,
+            paid: r.option(Paid::read)?,
+            delivered: r.u64()?,
+            stopped: r.bool()?,
+            closing: r.option(Paid::read)?,
+        })
+    }
+}
+
+/// What the payer asks for when it opens a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The network the payer is on.
+    pub network: Network,
+    /// How the funding output hides the channel's script.
+    pub funding_kind: FundingKind,
+    /// The payer's channel key.
+    pub payer: PublicKey,
+    /// Where change and refunds go.
+    pub return_script: ScriptBuf,
+    /// What the payer means to deposit; what counts is what arrives.
+    pub deposit: Amount,
+}
+
+/// An error as a peer sees it: a code and a short text, and the state that settles the matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A stable code; one that this version does not know is kept as it came.
+    pub code: String,
+    /// A short English sentence.
+    pub text: String,
+    /// The payee's state, where the two sides differ.
+    pub state: Option<Box<ChannelState>>,
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        let state = match error.detail() {
+            Some(crate::error::Detail::State(state)) => Some(state.clone()),
+            _ => None,
+        };
+        Self {
+            code: error.code().as_str().into(),
+            text: error.text().into(),
+            state,
+        }
+    }
+}
+
+/// A frame. The comment says who sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Payee, first on every socket: what an [`Message::Attach`] signs.
+    Welcome {
+        /// Fresh random bytes.
+        challenge: [u8; 32],
+        /// The operator's node key.
+        node: PublicKey,
+    },
+    /// Payer: asks for a channel.
+    Open(Open),
+    /// Payee: the channel's parameters, signed by the node.
+    Opened {
+        /// Everything both sides agree on.
+        params: Box<ChannelParams>,
+        /// The node's signature over the channel's id.
+        signature: Signature,
+    },
+    /// Payer: makes this socket the channel's one session.
+    Attach {
+        /// Which channel.
+        channel: ChannelId,
+        /// By the payer's channel key, over the challenge and the id.
+        signature: Signature,
+    },
+    /// Payee: the session stands; older ones of the channel are fenced off.
+    Attached {
+        /// Counts the sessions of this channel.
+        epoch: u64,
+        /// What requests for content carry.
+        token: Token,
+        /// Where the channel stands.
+        state: Box<ChannelState>,
+    },
+    /// Payee: how the deposit is doing on the chain.
+    FundingSeen {
+        /// What was seen, confirmed or not; `None` after a reorganisation took it away.
+        funding: Option<Funding>,
+        /// Its confirmations.
+        confirmations: u32,
+        /// Height of the payee's best block.
+        tip: u32,
+    },
+    /// Payee: content waits for payment.
+    Need {
+        /// Pay for everything up to this quantity.
+        upto: u64,
+        /// Delivered so far.
+        delivered: u64,
+    },
+    /// Payer: pays.
+    Pay(Paid),
+    /// Payee: the payment is durable.
+    Ack {
+        /// The highest durable cumulative amount.
+        cumulative: Amount,
+        /// Delivered so far.
+        delivered: u64,
+    },
+    /// Payer: deliver nothing more and tell the final count.
+    Stop,
+    /// Payee: nothing more is delivered.
+    Stopped {
+        /// The final count.
+        delivered: u64,
+    },
+    /// Payer: settle at this amount.
+    Close(Paid),
+    /// Payee: the final amount is durable and will be settled.
+    Closed {
+        /// The final amount.
+        cumulative: Amount,
+        /// The node's signature over the closing statement.
+        signature: Signature,
+    },
+    /// Payee: the funding was spent.
+    Settled {
+        /// By this transaction.
+        txid: Txid,
+        /// Its confirmations; they can fall.
+        confirmations: u32,
+    },
+    /// Either: something was refused.
+    Refused(Refusal),
+}
+
+macro_rules! types {
+    ($($name:ident = $number:literal,)*) => { $(const $name: u8 = $number;)* };
+}
+types! {
+    WELCOME = 1, OPEN = 2, OPENED = 3, ATTACH = 4, ATTACHED = 5, FUNDING_SEEN = 6, NEED = 7, PAY = 8, ACK = 9,
+    STOP = 10, STOPPED = 11, CLOSE = 12, CLOSED = 13, SETTLED = 14, REFUSED = 15,
+}
+
+impl Message {
+    /// The frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::with_capacity(80);
+        w.u8(VERSION);
+        match self {
+            Self::Welcome { challenge, node } => w.u8(WELCOME).raw(challenge).key(node),
+            Self::Open(open) => w
+                .u8(OPEN)
+                .u8(network_byte(open.network))
+                .u8(open.funding_kind.to_byte())
+                .key(&open.payer)
+                .bytes(open.return_script.as_bytes())
+                .amount(open.deposit),
+            Self::Opened { params, signature } => {
+                params.write(w.u8(OPENED));
+                w.signature(signature)
+            }
+            Self::Attach { channel, signature } => w.u8(ATTACH).raw(&channel.0).signature(signature),
+            Self::Attached { epoch, token, state } => {
+                state.write(w.u8(ATTACHED).u64(*epoch).raw(&token.0));
+                &mut w
+            }
+            Self::FundingSeen {
+                funding,
+                confirmations,
+                tip,
+            } => w
+                .u8(FUNDING_SEEN)
+                .option(funding.as_ref(), |w, funding| funding.write(w))
+                .u32(*confirmations)
+                .u32(*tip),
+            Self::Need { upto, delivered } => w.u8(NEED).u64(*upto).u64(*delivered),
+            Self::Pay(paid) => {
+                paid.write(w.u8(PAY));
+                &mut w
+            }
+            Self::Ack { cumulative, delivered } => w.u8(ACK).amount(*cumulative).u64(*delivered),
+            Self::Stop => w.u8(STOP),
+            Self::Stopped { delivered } => w.u8(STOPPED).u64(*delivered),
+            Self::Close(paid) => {
+                paid.write(w.u8(CLOSE));
+                &mut w
+            }
+            Self::Closed { cumulative, signature } => w.u8(CLOSED).amount(*cumulative).signature(signature),
+            Self::Settled { txid, confirmations } => w.u8(SETTLED).txid(txid).u32(*confirmations),
+            Self::Refused(refusal) => w
+                .u8(REFUSED)
+                .text(&refusal.code)
+                .text(&refusal.text)
+                .option(refusal.state.as_ref(), |w, state| state.write(w)),
+        };
+        w.finish()
+    }
+
+    /// Parses one frame.
+    ///
+    /// # Errors
+    /// [`Code::OversizedMessage`], [`Code::UnsupportedVersion`], [`Code::UnknownMessage`], [`Code::MalformedMessage`].
+    pub fn decode(frame: &[u8]) -> Result<Self, Error> {
+        if frame.len() > MAX_FRAME {
+            return Err(Error::new(Code::OversizedMessage, "the frame is too long"));
+        }
+        let mut r = Reader::new(frame);
+        if r.u8()? != VERSION {
+            return Err(Error::new(
+                Code::UnsupportedVersion,
+                "this protocol version is not spoken here",
+            ));
+        }
+        let message = Self::read_body(r.u8()?, &mut r)?;
+        r.finish()?;
+        Ok(message)
+    }
+
+    fn read_body(kind: u8, r: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(match kind {
+            WELCOME => Self::Welcome {
+                challenge: r.array()?,
+                node: r.key()?,
+            },
+            OPEN => Self::Open(Open {
+                network: network_from_byte(r.u8()?)?,
+                funding_kind: FundingKind::from_byte(r.u8()?)?,
+                payer: r.key()?,
+                return_script: r.script(MAX_RETURN_SCRIPT)?,
+                deposit: r.amount()?,
+            }),
+            OPENED => Self::Opened {
+                params: Box::new(ChannelParams::read(r)?),
+                signature: r.signature()?,
+            },
+            ATTACH => Self::Attach {
+                channel: ChannelId(r.array()?),
+                signature: r.signature()?,
+            },
+            ATTACHED => Self::Attached {
+                epoch: r.u64()?,
+                token: Token(r.array()?),
+                state: Box::new(ChannelState::read(r)?),
+            },
+            FUNDING_SEEN => Self::FundingSeen {
+                funding: r.option(Funding::read)?,
+                confirmations: r.u32()?,
+                tip: r.u32()?,
+            },
+            NEED => Self::Need {
+                upto: r.u64()?,
+                delivered: r.u64()?,
+            },
+            PAY => Self::Pay(Paid::read(r)?),
+            ACK => Self::Ack {
+                cumulative: r.amount()?,
+                delivered: r.u64()?,
+            },
+            STOP => Self::Stop,
+            STOPPED => Self::Stopped { delivered: r.u64()? },
+            CLOSE => Self::Close(Paid::read(r)?),
+            CLOSED => Self::Closed {
+                cumulative: r.amount()?,
+                signature: r.signature()?,
+            },
+            SETTLED => Self::Settled {
+                txid: r.txid()?,
+                confirmations: r.u32()?,
+            },
+            REFUSED => Self::Refused(Refusal {
+                code: r.text(MAX_CODE)?,
+                text: r.text(MAX_TEXT)?,
+                state: r.option(|r| ChannelState::read(r).map(Box::new))?,
+            }),
+            0 => return Err(malformed("message type 0 does not exist")),
+            _ => return Err(Error::new(Code::UnknownMessage, "this message type is not known here")),
+        })
+    }
+}
