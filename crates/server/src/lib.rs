@@ -1,1 +1,3 @@
-//! See the module headers.
+//! The payee: sessions, metered gateway, durable store, settlement. See ARCHITECTURE.md.
+
+pub mod gate;
