@@ -2,7 +2,7 @@
 # Makes the demo clip in www/media/lake: ninety seconds of a day at a lake, drawn by clip-scene.mjs, with slow chords
 # from sine waves. HLS with one-second fMP4 segments (H.264 Main, AAC), so that each second can be paid for by itself.
 #
-# Needs node and ffmpeg with libx264. Two minutes on two cores. The result is committed: run this only to change it.
+# Needs node and ffmpeg with libx264. About three minutes on two cores. The result is committed: run this only to change it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ chord() { # chord INDEX START SIDE: an aevalsrc expression; the sides differ by 
     sum+="${sum:++}$weight*sin(2*PI*$note*$3*t)*(1+0.12*sin(2*PI*0.21*t+$note))+0.05*sin(4*PI*$note*$3*t)"
     weight=0.20
   done
-  echo "between(t,$2,$2+12)*pow(sin(PI*(t-$2)/12),1.5)*($sum)"
+  echo "if(between(t,$2,$2+12),pow(sin(PI*(t-$2)/12),1.5)*($sum),0)"
 }
 voice() { # voice SIDE
   local sum="" start=0 n=0
@@ -40,13 +40,13 @@ node scripts/clip-scene.mjs $width $height $fps $seconds |
   ffmpeg -v error -y -f rawvideo -pix_fmt rgb24 -s ${width}x$height -r $fps -i - -i "$work/music.wav" \
     -map 0:v -map 1:a -fflags +bitexact -flags:v +bitexact -flags:a +bitexact \
     -vf "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p" -colorspace bt709 -color_primaries bt709 -color_trc bt709 \
-    -c:v libx264 -profile:v main -level 3.0 -preset veryslow -tune animation -crf 27 -maxrate 360k -bufsize 500k -threads 1 \
-    -g $fps -keyint_min $fps -sc_threshold 0 -bf 2 -x264-params "aq-mode=3:aq-strength=1.2" \
+    -c:v libx264 -profile:v main -level 3.0 -preset veryslow -tune animation -crf 26 -maxrate 360k -bufsize 500k -threads 1 \
+    -g $fps -keyint_min $fps -sc_threshold 0 -bf 0 -x264-params "aq-mode=3:aq-strength=1.2" \
     -c:a aac -b:a 48k -ar 48000 -ac 2 \
     -f hls -hls_time 1 -hls_playlist_type vod -hls_segment_type fmp4 -hls_flags independent_segments \
     -hls_fmp4_init_filename init.mp4 -hls_segment_filename "$out/second-%02d.m4s" "$out/index.m3u8"
 
 # The poster: the low sun of the evening.
-ffmpeg -v error -y -ss 61 -i "$out/index.m3u8" -frames:v 1 -fflags +bitexact -flags:v +bitexact -q:v 3 "$out/poster.jpg"
+cat "$out/init.mp4" "$out/second-60.m4s" | ffmpeg -v error -y -i - -frames:v 1 -fflags +bitexact -flags:v +bitexact -q:v 3 "$out/poster.jpg"
 
 echo "$out: $(ls "$out" | wc -l) files, $(du -sb "$out" | cut -f1) bytes"
