@@ -11,17 +11,6 @@ import { setup } from './setup.mjs';
 
 const out = path.join(root, 'pkg/generated');
 
-// What rustc itself switches on for this target: wasm-opt must know, and must not use more.
-const FEATURES = [
-  'bulk-memory',
-  'bulk-memory-opt',
-  'multivalue',
-  'mutable-globals',
-  'nontrapping-float-to-int',
-  'reference-types',
-  'sign-ext',
-].map((feature) => `--enable-${feature}`);
-
 const size = (bytes) => `${(bytes / 1024).toFixed(1)} KB`;
 
 function printSizes(names) {
@@ -44,7 +33,7 @@ export async function buildWasm() {
   const compiled = path.join(wasmTargetDir, TARGET, 'wasm/rillpay.wasm');
   await run('wasm-bindgen', [compiled, '--target', 'web', '--out-dir', out, '--out-name', 'rillpay'], { minutes: 2 });
   const wasm = path.join(out, 'rillpay_bg.wasm');
-  await run('wasm-opt', ['-Oz', ...FEATURES, wasm, '-o', `${wasm}.small`], { minutes: 5 });
+  await run('wasm-opt', ['-Oz', '--strip-target-features', '--strip-producers', wasm, '-o', `${wasm}.small`], { minutes: 5 });
   renameSync(`${wasm}.small`, wasm);
   checkWasm();
   printSizes(['rillpay_bg.wasm', 'rillpay.js']);
