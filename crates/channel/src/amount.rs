@@ -19,11 +19,7 @@ impl Msat {
 
     /// An amount of so many millisatoshi, or `None` above [`Msat::MAX_MONEY`].
     pub const fn new(msat: u64) -> Option<Self> {
-        if msat > Self::MAX_MONEY.0 {
-            None
-        } else {
-            Some(Self(msat))
-        }
+        if msat > Self::MAX_MONEY.0 { None } else { Some(Self(msat)) }
     }
 
     /// A whole number of satoshi, or `None` above [`Amount::MAX_MONEY`].

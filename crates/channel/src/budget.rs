@@ -35,11 +35,7 @@ impl Spent {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            day: r.u64()?,
-            in_day: r.msat()?,
-            site: r.msat()?,
-        })
+        Ok(Self { day: r.u64()?, in_day: r.msat()?, site: r.msat()? })
     }
 }
 
@@ -54,11 +50,7 @@ pub struct Budget {
 impl Budget {
     /// A budget of a page just loaded, with what was spent before.
     pub const fn new(limits: Limits, spent: Spent) -> Self {
-        Self {
-            limits,
-            session: Msat::ZERO,
-            spent,
-        }
+        Self { limits, session: Msat::ZERO, spent }
     }
 
     /// What was spent before and since.
@@ -74,15 +66,9 @@ impl Budget {
     pub fn reserve(&self, amount: Msat, now: u64) -> Result<Spent, Error> {
         // A clock set back must not reopen a day's budget.
         let day = (now / DAY).max(self.spent.day);
-        let in_day = if day == self.spent.day {
-            self.spent.in_day
-        } else {
-            Msat::ZERO
-        };
+        let in_day = if day == self.spent.day { self.spent.in_day } else { Msat::ZERO };
         let within = |spent: Msat, limit: Option<Msat>| {
-            spent
-                .checked_add(amount)
-                .filter(|sum| limit.is_none_or(|limit| *sum <= limit))
+            spent.checked_add(amount).filter(|sum| limit.is_none_or(|limit| *sum <= limit))
         };
         match (
             within(self.session, self.limits.session),
@@ -120,18 +106,9 @@ mod tests {
     #[test]
     fn each_limit_holds_to_the_last_millisatoshi() {
         for limits in [
-            Limits {
-                session: Some(msat(5)),
-                ..Limits::default()
-            },
-            Limits {
-                day: Some(msat(5)),
-                ..Limits::default()
-            },
-            Limits {
-                site: Some(msat(5)),
-                ..Limits::default()
-            },
+            Limits { session: Some(msat(5)), ..Limits::default() },
+            Limits { day: Some(msat(5)), ..Limits::default() },
+            Limits { site: Some(msat(5)), ..Limits::default() },
         ] {
             let mut budget = Budget::new(limits, Spent::default());
             budget.book(budget.reserve(msat(4), 10).unwrap());
@@ -143,13 +120,7 @@ mod tests {
 
     #[test]
     fn a_new_day_opens_the_days_budget_and_a_clock_set_back_does_not() {
-        let mut budget = Budget::new(
-            Limits {
-                day: Some(msat(5)),
-                ..Limits::default()
-            },
-            Spent::default(),
-        );
+        let mut budget = Budget::new(Limits { day: Some(msat(5)), ..Limits::default() }, Spent::default());
         budget.book(budget.reserve(msat(5), DAY).unwrap());
         assert!(budget.reserve(msat(1), 2 * DAY - 1).is_err());
         assert!(budget.reserve(msat(1), 0).is_err());
@@ -159,13 +130,7 @@ mod tests {
 
     #[test]
     fn never_overflows() {
-        let budget = Budget::new(
-            Limits::default(),
-            Spent {
-                site: Msat::MAX_MONEY,
-                ..Spent::default()
-            },
-        );
+        let budget = Budget::new(Limits::default(), Spent { site: Msat::MAX_MONEY, ..Spent::default() });
         assert!(budget.reserve(msat(1), 0).is_err());
     }
 }

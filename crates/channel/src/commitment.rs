@@ -36,10 +36,7 @@ impl Funding {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            outpoint: r.outpoint()?,
-            capacity: r.amount()?,
-        })
+        Ok(Self { outpoint: r.outpoint()?, capacity: r.amount()? })
     }
 }
 
@@ -58,10 +55,7 @@ impl Paid {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            cumulative: r.amount()?,
-            signature: r.signature()?,
-        })
+        Ok(Self { cumulative: r.amount()?, signature: r.signature()? })
     }
 }
 
@@ -79,10 +73,7 @@ pub fn change(params: &ChannelParams, capacity: Amount, cumulative: Amount) -> R
         Error::new(Code::ExceedsCapacity, "more than the channel holds").with(Detail::Amount(capacity))
     })?;
     let script_pubkey = &params.return_script;
-    Ok((value >= dust_limit(script_pubkey)).then(|| TxOut {
-        value,
-        script_pubkey: script_pubkey.clone(),
-    }))
+    Ok((value >= dust_limit(script_pubkey)).then(|| TxOut { value, script_pubkey: script_pubkey.clone() }))
 }
 
 /// What the payer's signature covers when it pays `cumulative`.
@@ -107,11 +98,7 @@ pub fn sighash(
     let commitment = Transaction {
         version: Version::TWO,
         lock_time: LockTime::ZERO,
-        input: vec![TxIn {
-            previous_output: funding.outpoint,
-            sequence: SEQUENCE,
-            ..TxIn::default()
-        }],
+        input: vec![TxIn { previous_output: funding.outpoint, sequence: SEQUENCE, ..TxIn::default() }],
         output: change.into_iter().collect(),
     };
     let hash = SighashCache::new(&commitment)
@@ -126,10 +113,7 @@ pub fn sighash(
 /// [`Code::ExceedsCapacity`].
 pub fn pay(params: &ChannelParams, funding: &Funding, cumulative: Amount, payer: &Key) -> Result<Paid, Error> {
     let (message, _) = sighash(params, funding, cumulative)?;
-    Ok(Paid {
-        cumulative,
-        signature: secp().sign_ecdsa(&message, payer.secret()),
-    })
+    Ok(Paid { cumulative, signature: secp().sign_ecdsa(&message, payer.secret()) })
 }
 
 impl Paid {

@@ -153,11 +153,7 @@ pub enum Detail {
 impl Error {
     /// A refusal with a sentence that says why.
     pub const fn new(code: Code, text: &'static str) -> Self {
-        Self {
-            code,
-            text,
-            detail: None,
-        }
+        Self { code, text, detail: None }
     }
 
     /// The same refusal with a fact beside it.

@@ -66,10 +66,7 @@ impl Seed {
     /// From a 64-byte BIP 39 seed.
     pub fn from_bip39_seed(seed: &[u8; 64], network: Network) -> Self {
         // BIP 32 fails with a probability below 2^-127; no seed is known for which it does.
-        #[expect(
-            clippy::expect_used,
-            reason = "unreachable in practice, and there is no other seed to go on with"
-        )]
+        #[expect(clippy::expect_used, reason = "unreachable in practice, and there is no other seed to go on with")]
         let root = Xpriv::new_master(network, seed).expect("a seed whose master key is valid");
         let coin = u32::from(network != Network::Bitcoin);
         Self { root, coin }
@@ -96,13 +93,7 @@ impl Seed {
     /// # Errors
     /// [`Code::InvalidArgument`] for an index out of range.
     pub fn return_key(&self, index: u32) -> Result<Key, Error> {
-        self.derive([
-            hardened(84)?,
-            hardened(self.coin)?,
-            hardened(0)?,
-            normal(0)?,
-            normal(index)?,
-        ])
+        self.derive([hardened(84)?, hardened(self.coin)?, hardened(0)?, normal(0)?, normal(index)?])
     }
 
     /// The P2WPKH script of [`Seed::return_key`].
@@ -138,9 +129,7 @@ impl Drop for Seed {
 /// # Errors
 /// None in practice: 16 bytes are a valid BIP 39 length.
 pub fn new_words(entropy: &[u8; 16]) -> Result<String, Error> {
-    Mnemonic::from_entropy(entropy)
-        .map(|words| words.to_string())
-        .map_err(|_| invalid_words())
+    Mnemonic::from_entropy(entropy).map(|words| words.to_string()).map_err(|_| invalid_words())
 }
 
 /// Whether these are valid BIP 39 words; gives them back in canonical spelling (lower case, one space between words).
@@ -185,15 +174,11 @@ mod tests {
     fn return_addresses_are_those_of_bip_84() {
         // BIP-0084, test vectors: first and second receive address.
         let seed = Seed::from_words(WORDS, Network::Bitcoin).unwrap();
-        for (index, expected) in [
-            (0, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"),
-            (1, "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g"),
-        ] {
+        for (index, expected) in
+            [(0, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"), (1, "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g")]
+        {
             let script = seed.return_script(index).unwrap();
-            assert_eq!(
-                Address::from_script(&script, Network::Bitcoin).unwrap().to_string(),
-                expected
-            );
+            assert_eq!(Address::from_script(&script, Network::Bitcoin).unwrap().to_string(), expected);
         }
     }
 
@@ -216,25 +201,12 @@ mod tests {
 
     #[test]
     fn words_are_checked_and_made_canonical() {
-        assert_eq!(
-            canonical_words(&WORDS.to_uppercase().replace(' ', "  \n")).unwrap(),
-            WORDS
-        );
-        for bad in [
-            "",
-            "abandon",
-            &WORDS.replace("about", "above"),
-            &"abandon ".repeat(1000),
-        ] {
+        assert_eq!(canonical_words(&WORDS.to_uppercase().replace(' ', "  \n")).unwrap(), WORDS);
+        for bad in ["", "abandon", &WORDS.replace("about", "above"), &"abandon ".repeat(1000)] {
             assert_eq!(canonical_words(bad).unwrap_err().code(), Code::InvalidWords);
         }
         let fresh = new_words(&[7; 16]).unwrap();
         assert_eq!(canonical_words(&fresh).unwrap(), fresh);
-        assert!(
-            Seed::from_words(&fresh, Network::Signet)
-                .unwrap()
-                .channel_key(1 << 31)
-                .is_err()
-        );
+        assert!(Seed::from_words(&fresh, Network::Signet).unwrap().channel_key(1 << 31).is_err());
     }
 }

@@ -37,6 +37,8 @@ pub mod script;
 mod secp;
 pub mod settlement;
 pub mod tariff;
+#[cfg(test)]
+mod testing;
 pub mod uri;
 pub mod wire;
 

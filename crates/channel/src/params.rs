@@ -203,16 +203,10 @@ impl ChannelParams {
 
     pub(crate) fn write(&self, w: &mut Writer) {
         w.u8(network_byte(self.network)).u8(self.funding_kind.to_byte());
-        w.key(&self.payer)
-            .key(&self.payee)
-            .u32(self.expiry)
-            .bytes(self.return_script.as_bytes());
+        w.key(&self.payer).key(&self.payee).u32(self.expiry).bytes(self.return_script.as_bytes());
         self.tariff.write(w);
         w.amount(self.min_deposit).amount(self.max_deposit);
-        w.u16(self.confirmations)
-            .u16(self.stop_margin)
-            .u16(self.close_margin)
-            .text(&self.purpose);
+        w.u16(self.confirmations).u16(self.stop_margin).u16(self.close_margin).text(&self.purpose);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {

@@ -66,17 +66,12 @@ pub fn refund(
                 witness: witness(&[0; MAX_SIGNATURE]),
             })
             .collect(),
-        output: vec![TxOut {
-            value: gross,
-            script_pubkey: params.return_script.clone(),
-        }],
+        output: vec![TxOut { value: gross, script_pubkey: params.return_script.clone() }],
     };
     let fee = fee_rate
         .fee_vb(u64::try_from(transaction.vsize()).unwrap_or(u64::MAX))
         .ok_or(Error::new(Code::InvalidArgument, "the fee rate is absurd"))?;
-    let net = gross
-        .checked_sub(fee)
-        .filter(|net| *net >= dust_limit(&params.return_script));
+    let net = gross.checked_sub(fee).filter(|net| *net >= dust_limit(&params.return_script));
     let Some(net) = net else {
         return Err(Error::new(Code::Uneconomic, "the fee would eat up the refund").with(Detail::Amount(gross)));
     };
@@ -116,10 +111,7 @@ pub fn refund_kit(params: &ChannelParams, outputs: &[Funding], payer: &Key) -> R
     let mut kit = Vec::with_capacity(KIT_FEE_RATES.len());
     for rate in KIT_FEE_RATES {
         match refund(params, outputs, FeeRate::from_sat_per_vb_u32(rate), payer) {
-            Ok(transaction) => kit.push(KitEntry {
-                fee_rate: rate,
-                transaction,
-            }),
+            Ok(transaction) => kit.push(KitEntry { fee_rate: rate, transaction }),
             // Dearer rates cannot do better.
             Err(error) if error.code() == Code::Uneconomic && !kit.is_empty() => break,
             Err(error) => return Err(error),

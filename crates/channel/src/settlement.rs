@@ -68,9 +68,8 @@ pub fn settle(claims: &[Claim<'_>], payout: &Script, fee_rate: FeeRate) -> Resul
 
     let mut gross = Amount::ZERO;
     for slot in &slots {
-        gross = gross
-            .checked_add(slot.gain)
-            .ok_or(Error::new(Code::InvalidArgument, "the sum of all claims is absurd"))?;
+        gross =
+            gross.checked_add(slot.gain).ok_or(Error::new(Code::InvalidArgument, "the sum of all claims is absurd"))?;
     }
     let mut transaction = Transaction {
         version: Version::TWO,
@@ -78,17 +77,13 @@ pub fn settle(claims: &[Claim<'_>], payout: &Script, fee_rate: FeeRate) -> Resul
         input: slots.iter().map(Slot::input).collect(),
         output: slots.iter().filter_map(|slot| slot.change.clone()).collect(),
     };
-    transaction.output.push(TxOut {
-        value: gross,
-        script_pubkey: payout.to_owned(),
-    });
+    transaction.output.push(TxOut { value: gross, script_pubkey: payout.to_owned() });
 
     let fee = fee_rate
         .fee_vb(u64::try_from(transaction.vsize()).unwrap_or(u64::MAX))
         .ok_or(Error::new(Code::InvalidArgument, "the fee rate is absurd"))?;
-    let needed = fee
-        .checked_add(dust_limit(payout))
-        .ok_or(Error::new(Code::InvalidArgument, "the fee rate is absurd"))?;
+    let needed =
+        fee.checked_add(dust_limit(payout)).ok_or(Error::new(Code::InvalidArgument, "the fee rate is absurd"))?;
     let net = gross.checked_sub(fee).filter(|net| *net >= dust_limit(payout));
     let Some(net) = net else {
         return Err(Error::new(Code::Uneconomic, "the fee would eat up the payment").with(Detail::Amount(needed)));
@@ -97,11 +92,7 @@ pub fn settle(claims: &[Claim<'_>], payout: &Script, fee_rate: FeeRate) -> Resul
         last.value = net;
     }
     sign(&mut transaction, &slots)?;
-    Ok(Settlement {
-        transaction,
-        fee,
-        payout: net,
-    })
+    Ok(Settlement { transaction, fee, payout: net })
 }
 
 /// A claim with what follows from it.
@@ -120,17 +111,8 @@ impl<'a> Slot<'a> {
         }
         let capacity = claim.funding.capacity;
         let change = change(claim.params, capacity, claim.paid.cumulative)?;
-        let gain = if change.is_some() {
-            claim.paid.cumulative
-        } else {
-            capacity
-        };
-        Ok(Self {
-            claim,
-            script: claim.params.witness_script(),
-            change,
-            gain,
-        })
+        let gain = if change.is_some() { claim.paid.cumulative } else { capacity };
+        Ok(Self { claim, script: claim.params.witness_script(), change, gain })
     }
 
     /// The input with a witness of the greatest size, to weigh the transaction by.
@@ -158,10 +140,8 @@ fn sign(transaction: &mut Transaction, slots: &[Slot<'_>]) -> Result<(), Error> 
             .map_err(|_| Error::new(Code::InvalidArgument, "the settlement cannot be hashed"))?;
         let message = Message::from_digest(hash.to_byte_array());
         let payee = Signature::sighash_all(secp().sign_ecdsa_low_r(&message, slot.claim.key.secret()));
-        let payer = Signature {
-            signature: slot.claim.paid.signature,
-            sighash_type: sighash_type(slot.change.as_ref()),
-        };
+        let payer =
+            Signature { signature: slot.claim.paid.signature, sighash_type: sighash_type(slot.change.as_ref()) };
         witnesses.push(slot.witness(&payer.serialize(), &payee.serialize()));
     }
     for (input, witness) in transaction.input.iter_mut().zip(witnesses) {

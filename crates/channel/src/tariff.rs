@@ -55,10 +55,7 @@ impl Tariff {
     /// [`Code::UnacceptableTerms`] for a price or window of zero, or a window worth more than all money.
     pub fn validate(&self) -> Result<(), Error> {
         if self.price == Msat::ZERO || self.window == 0 || self.cost(self.window_quantity()).is_none() {
-            return Err(Error::new(
-                Code::UnacceptableTerms,
-                "the tariff needs a price and a window",
-            ));
+            return Err(Error::new(Code::UnacceptableTerms, "the tariff needs a price and a window"));
         }
         Ok(())
     }
@@ -66,9 +63,7 @@ impl Tariff {
     /// What a cumulative quantity costs, rounded up to a millisatoshi; `None` above [`Msat::MAX_MONEY`].
     pub fn cost(&self, quantity: u64) -> Option<Msat> {
         let product = u128::from(self.price.get()).checked_mul(quantity.into())?;
-        u64::try_from(product.div_ceil(self.unit.base().into()))
-            .ok()
-            .and_then(Msat::new)
+        u64::try_from(product.div_ceil(self.unit.base().into())).ok().and_then(Msat::new)
     }
 
     /// The largest cumulative quantity that `paid` covers.
@@ -101,11 +96,7 @@ impl Tariff {
             2 => Unit::Request,
             _ => return Err(malformed("an unknown unit of price")),
         };
-        Ok(Self {
-            unit,
-            price: r.msat()?,
-            window: r.u32()?,
-        })
+        Ok(Self { unit, price: r.msat()?, window: r.u32()? })
     }
 }
 
@@ -157,16 +148,13 @@ impl Meter {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn tariff(unit: Unit, price: u64) -> Tariff {
-        Tariff {
-            unit,
-            price: Msat::new(price).unwrap(),
-            window: 2,
-        }
+        Tariff { unit, price: Msat::new(price).unwrap(), window: 2 }
     }
 
     #[test]
@@ -181,14 +169,7 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_priced() {
         assert!(tariff(Unit::Byte, 0).validate().is_err());
-        assert!(
-            Tariff {
-                window: 0,
-                ..tariff(Unit::Byte, 1)
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(Tariff { window: 0, ..tariff(Unit::Byte, 1) }.validate().is_err());
         assert!(tariff(Unit::Second, Msat::MAX_MONEY.get()).validate().is_err());
         let meter = Meter::new(tariff(Unit::Request, 1_000), u64::MAX);
         assert_eq!(meter.owed(), None);

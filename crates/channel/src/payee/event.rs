@@ -87,10 +87,7 @@ impl StoredEvent for Event {
 
 fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
     Ok(match r.u8()? {
-        0 => Event::Opened {
-            params: Box::new(ChannelParams::read(r)?),
-            key_index: r.u32()?,
-        },
+        0 => Event::Opened { params: Box::new(ChannelParams::read(r)?), key_index: r.u32()? },
         1 => Event::Funded(Funding::read(r)?),
         2 => Event::Attached { epoch: r.u64()? },
         3 => Event::Accepted(Paid::read(r)?),

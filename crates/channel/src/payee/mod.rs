@@ -12,22 +12,24 @@
 //! Every method is a pure decision (see [`crate::persist`]); chain heights come in as arguments.
 
 mod event;
+mod open;
 #[cfg(test)]
 mod tests;
 
-use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
+use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{Amount, Txid};
 
 pub use event::Event;
+pub use open::Offer;
 
 use crate::amount::Msat;
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
-use crate::params::{ChannelId, ChannelParams, Statement, validate_return_script, verify_attach};
+use crate::params::{ChannelId, ChannelParams, Statement, verify_attach};
 use crate::persist::{Decision, Saved, StoredEvent};
-use crate::tariff::{Meter, Tariff};
-use crate::wire::{ChannelState, Message, Open, Token};
+use crate::tariff::Meter;
+use crate::wire::{ChannelState, Message, Token};
 
 /// What a payee wants done, once its events are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,29 +42,6 @@ pub enum Effect {
 
 /// A payee's decision.
 pub type Step = Decision<Event, Effect>;
-
-/// What the operator offers to whoever opens a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The operator's network.
-    pub network: bitcoin::Network,
-    /// Price and window.
-    pub tariff: Tariff,
-    /// Least deposit that is served.
-    pub min_deposit: Amount,
-    /// Most that can be spent on one channel.
-    pub max_deposit: Amount,
-    /// Confirmations that a deposit needs.
-    pub confirmations: u16,
-    /// Blocks from opening to expiry.
-    pub lifetime: u32,
-    /// Blocks before expiry from which nothing is served.
-    pub stop_margin: u16,
-    /// Blocks before expiry by which the channel is settled.
-    pub close_margin: u16,
-    /// What the channel is for, normally the site's origin.
-    pub purpose: String,
-}
 
 /// An output that the chain shows at the channel's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,51 +75,6 @@ pub struct Payee {
     stopped: bool,
     closing: Option<Paid>,
     spent: Option<Txid>,
-}
-
-impl Offer {
-    /// Answers a request for a channel; `key` is the payee's fresh key number `key_index`, `tip` the height of the best
-    /// block. Give the saved decision to [`Payee::create`].
-    ///
-    /// # Errors
-    /// [`Code::WrongNetwork`], [`Code::InvalidReturnScript`], [`Code::WrongKey`], [`Code::UnacceptableTerms`].
-    pub fn open(&self, request: &Open, tip: u32, key: PublicKey, key_index: u32, node: &Key) -> Result<Step, Error> {
-        if request.network != self.network {
-            return refuse(Code::WrongNetwork, "this server is on another Bitcoin network");
-        }
-        validate_return_script(&request.return_script)?;
-        let params = Box::new(ChannelParams {
-            network: self.network,
-            funding_kind: request.funding_kind,
-            payer: request.payer,
-            payee: key,
-            expiry: tip.saturating_add(self.lifetime),
-            return_script: request.return_script.clone(),
-            tariff: self.tariff,
-            min_deposit: self.min_deposit,
-            max_deposit: self.max_deposit,
-            confirmations: self.confirmations,
-            stop_margin: self.stop_margin,
-            close_margin: self.close_margin,
-            purpose: self.purpose.clone(),
-        });
-        params.validate()?;
-        if request.deposit < self.min_deposit {
-            return Err(
-                Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
-                    .with(Detail::Amount(self.min_deposit)),
-            );
-        }
-        let reply = Message::Opened {
-            params: params.clone(),
-            signature: params.sign(node),
-        };
-        Ok(Decision::new(
-            0,
-            vec![Event::Opened { params, key_index }],
-            vec![Effect::Send(reply)],
-        ))
-    }
 }
 
 impl Payee {
@@ -214,9 +148,9 @@ impl Payee {
             Event::Opened { .. } => false,
             Event::Funded(funding) => funding.capacity >= self.params.min_deposit,
             Event::Attached { .. } | Event::Stopped => true,
-            Event::Accepted(paid) | Event::Closing(paid) => self
-                .funding
-                .is_some_and(|funding| paid.verify(&self.params, &funding).is_ok()),
+            Event::Accepted(paid) | Event::Closing(paid) => {
+                self.funding.is_some_and(|funding| paid.verify(&self.params, &funding).is_ok())
+            }
             Event::Delivered(quantity) => self.params.tariff.cost(*quantity).is_some(),
             Event::Spent(_) => self.funding.is_some(),
         };
@@ -329,8 +263,7 @@ impl Payee {
         if tip >= self.params.stop_height() {
             return Err(self.conflict(Code::Expiring, "the channel is too close to its expiry"));
         }
-        self.funding
-            .ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))
+        self.funding.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))
     }
 
     // ---- decisions ----
@@ -345,38 +278,22 @@ impl Payee {
         let enough = |output: &&SeenOutput| output.funding.capacity >= self.params.min_deposit;
         // A funding that was paid on is never exchanged for another one.
         let pinned = self.accepted.is_some() || self.closing.is_some();
-        let best = outputs.iter().find(own).or_else(|| {
-            outputs
-                .iter()
-                .filter(|_| !pinned)
-                .filter(enough)
-                .max_by_key(|output| output.confirmations)
-        });
+        let best = outputs
+            .iter()
+            .find(own)
+            .or_else(|| outputs.iter().filter(|_| !pinned).filter(enough).max_by_key(|output| output.confirmations));
         let Some(best) = best else {
             if outputs.is_empty() || self.funding.is_some() {
-                let gone = Message::FundingSeen {
-                    funding: None,
-                    confirmations: 0,
-                    tip,
-                };
+                let gone = Message::FundingSeen { funding: None, confirmations: 0, tip };
                 return Ok(self.step(vec![], vec![Effect::Send(gone)]));
             }
-            return Err(
-                Error::new(Code::DepositTooSmall, "what arrived is too small to be served")
-                    .with(Detail::Amount(self.params.min_deposit)),
-            );
+            return Err(Error::new(Code::DepositTooSmall, "what arrived is too small to be served")
+                .with(Detail::Amount(self.params.min_deposit)));
         };
         let deep = best.confirmations >= self.params.confirmations.into();
-        let events = if deep && self.funding != Some(best.funding) {
-            vec![Event::Funded(best.funding)]
-        } else {
-            vec![]
-        };
-        let seen = Message::FundingSeen {
-            funding: Some(best.funding),
-            confirmations: best.confirmations,
-            tip,
-        };
+        let events =
+            if deep && self.funding != Some(best.funding) { vec![Event::Funded(best.funding)] } else { vec![] };
+        let seen = Message::FundingSeen { funding: Some(best.funding), confirmations: best.confirmations, tip };
         Ok(self.step(events, vec![Effect::Send(seen)]))
     }
 
@@ -387,11 +304,7 @@ impl Payee {
     pub fn attach(&self, challenge: &[u8; 32], signature: &Signature, token: Token) -> Result<Step, Error> {
         verify_attach(&self.params.payer, &self.id, challenge, signature)?;
         let epoch = self.epoch.saturating_add(1);
-        let reply = Message::Attached {
-            epoch,
-            token,
-            state: Box::new(self.state()),
-        };
+        let reply = Message::Attached { epoch, token, state: Box::new(self.state()) };
         Ok(self.step(vec![Event::Attached { epoch }], vec![Effect::Send(reply)]))
     }
 
@@ -409,10 +322,7 @@ impl Payee {
         if cost.to_amount_ceil() > self.params.spendable(funding.capacity) {
             return Err(DEPOSIT_SPENT);
         }
-        Ok(Cover::Need(Message::Need {
-            upto,
-            delivered: self.meter.delivered(),
-        }))
+        Ok(Cover::Need(Message::Need { upto, delivered: self.meter.delivered() }))
     }
 
     /// Counts `more` as delivered. Release the content only after this is committed.
@@ -433,10 +343,7 @@ impl Payee {
     /// [`Code::HighS`].
     pub fn pay(&self, paid: Paid, tip: u32) -> Result<Step, Error> {
         let funding = self.check_serving(tip)?;
-        let ack = Message::Ack {
-            cumulative: paid.cumulative,
-            delivered: self.meter.delivered(),
-        };
+        let ack = Message::Ack { cumulative: paid.cumulative, delivered: self.meter.delivered() };
         if paid.cumulative < self.accepted() {
             return Err(self.conflict(Code::CumulativeFell, "less than was paid already"));
         }
@@ -456,12 +363,7 @@ impl Payee {
             return Err(self.conflict(Code::NotFunded, "the deposit is not confirmed yet"));
         }
         let events = if self.stopped { vec![] } else { vec![Event::Stopped] };
-        Ok(self.step(
-            events,
-            vec![Effect::Send(Message::Stopped {
-                delivered: self.meter.delivered(),
-            })],
-        ))
+        Ok(self.step(events, vec![Effect::Send(Message::Stopped { delivered: self.meter.delivered() })]))
     }
 
     /// The payer names the final amount. Closing again at the same amount repeats the answer.
@@ -470,18 +372,9 @@ impl Payee {
     /// [`Code::NotFunded`], [`Code::Closing`] for another amount than the first, [`Code::CloseBelowDelivered`],
     /// [`Code::ExceedsCapacity`], [`Code::InvalidSignature`], [`Code::HighS`]; conflicts carry the state.
     pub fn close(&self, paid: Paid, node: &Key) -> Result<Step, Error> {
-        let funding = self
-            .funding
-            .ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))?;
-        let statement = Statement {
-            channel: self.id,
-            funding,
-            cumulative: paid.cumulative,
-        };
-        let closed = || Message::Closed {
-            cumulative: paid.cumulative,
-            signature: statement.sign(node),
-        };
+        let funding = self.funding.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))?;
+        let statement = Statement { channel: self.id, funding, cumulative: paid.cumulative };
+        let closed = || Message::Closed { cumulative: paid.cumulative, signature: statement.sign(node) };
         if let Some(first) = &self.closing {
             if first.cumulative == paid.cumulative {
                 return Ok(self.step(vec![], vec![Effect::Send(closed())]));
@@ -504,18 +397,11 @@ impl Payee {
 
     /// The chain shows the funding spent by `txid` (or, after a reorganisation, spent no more).
     pub fn spent_seen(&self, txid: Option<Txid>, confirmations: u32) -> Step {
-        let events = if self.spent == txid {
-            vec![]
-        } else {
-            vec![Event::Spent(txid)]
-        };
+        let events = if self.spent == txid { vec![] } else { vec![Event::Spent(txid)] };
         let tell = txid.map(|txid| Effect::Send(Message::Settled { txid, confirmations }));
         self.step(events, tell.into_iter().collect())
     }
 }
 
-const CORRUPTED: Error = Error::new(
-    Code::CorruptedStore,
-    "what is stored about this channel does not fit together",
-);
+const CORRUPTED: Error = Error::new(Code::CorruptedStore, "what is stored about this channel does not fit together");
 const DEPOSIT_SPENT: Error = Error::new(Code::DepositSpent, "the deposit does not cover this");

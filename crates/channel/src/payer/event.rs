@@ -77,13 +77,7 @@ impl StoredEvent for Event {
         let mut w = Writer::with_capacity(112);
         w.u8(self.slot());
         match self {
-            Self::Opened {
-                params,
-                node,
-                signature,
-                key_index,
-                deposit,
-            } => {
+            Self::Opened { params, node, signature, key_index, deposit } => {
                 params.write(&mut w);
                 w.key(node).signature(signature).u32(*key_index).amount(*deposit);
             }
@@ -99,10 +93,7 @@ impl StoredEvent for Event {
             }
             Self::Spent(spend) => {
                 w.option(spend.as_ref(), |w, spend| {
-                    w.txid(&spend.txid)
-                        .amount(spend.returned)
-                        .bool(spend.refund)
-                        .bool(spend.confirmed);
+                    w.txid(&spend.txid).amount(spend.returned).bool(spend.refund).bool(spend.confirmed);
                 });
             }
         }
@@ -127,21 +118,12 @@ fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
             deposit: r.amount()?,
         },
         1 => Event::Funded(Funding::read(r)?),
-        2 => Event::Paid {
-            paid: Paid::read(r)?,
-            received: r.u64()?,
-            spent: Spent::read(r)?,
-        },
+        2 => Event::Paid { paid: Paid::read(r)?, received: r.u64()?, spent: Spent::read(r)? },
         3 => Event::Stopping,
         4 => Event::Closing(Paid::read(r)?),
         5 => Event::Closed(r.signature()?),
         6 => Event::Spent(r.option(|r| {
-            Ok(Spend {
-                txid: r.txid()?,
-                returned: r.amount()?,
-                refund: r.bool()?,
-                confirmed: r.bool()?,
-            })
+            Ok(Spend { txid: r.txid()?, returned: r.amount()?, refund: r.bool()?, confirmed: r.bool()? })
         })?),
         _ => return Err(malformed("an unknown event")),
     })

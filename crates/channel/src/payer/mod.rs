@@ -11,25 +11,27 @@
 //! the payer's own valid signature; the final amount is what was delivered, within the same window.
 
 mod event;
+mod open;
 #[cfg(test)]
 mod tests;
 
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
-use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction};
+use bitcoin::{Amount, FeeRate, Transaction};
 
 pub use event::{Event, Spend};
+pub use open::Request;
 
 use crate::amount::Msat;
 use crate::budget::{Budget, Spent};
 use crate::commitment::{self, Funding, Paid};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
-use crate::params::{ChannelId, ChannelParams, FundingKind, Statement, sign_attach};
+use crate::params::{ChannelId, ChannelParams, Statement, sign_attach};
 use crate::payee::SeenOutput;
 use crate::persist::{Decision, Saved, StoredEvent};
 use crate::refund;
-use crate::tariff::{Meter, Tariff};
-use crate::wire::{ChannelState, Message, Open};
+use crate::tariff::Meter;
+use crate::wire::{ChannelState, Message};
 
 /// What a payer wants done, once its events are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,30 +44,6 @@ pub enum Effect {
 
 /// A payer's decision.
 pub type Step = Decision<Event, Effect>;
-
-/// What a payer agrees to when it opens a channel; everything is checked before an address is shown.
-pub struct Request {
-    /// The payer's network.
-    pub network: bitcoin::Network,
-    /// How the funding output hides the script.
-    pub funding_kind: FundingKind,
-    /// The payer's channel key number [`Request::key_index`].
-    pub key: Key,
-    /// See [`crate::keys::Seed::channel_key`].
-    pub key_index: u32,
-    /// Where change and refunds go.
-    pub return_script: ScriptBuf,
-    /// What the viewer means to deposit.
-    pub deposit: Amount,
-    /// The price and window that the viewer was shown.
-    pub tariff: Tariff,
-    /// The node key that the terms name.
-    pub node: PublicKey,
-    /// The longest life of a channel, in blocks, that the viewer agrees to wait for a refund.
-    pub max_lifetime: u32,
-    /// The purpose (origin) that the channel must name.
-    pub purpose: String,
-}
 
 /// Where a channel stands for its payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,63 +87,6 @@ pub struct Payer {
     paused: bool,
 }
 
-impl Request {
-    /// The message that asks for the channel.
-    pub fn message(&self) -> Message {
-        Message::Open(Open {
-            network: self.network,
-            funding_kind: self.funding_kind,
-            payer: self.key.public(),
-            return_script: self.return_script.clone(),
-            deposit: self.deposit,
-        })
-    }
-
-    /// Checks the payee's answer against everything asked for. `tip` is the height of the best block as the payer sees
-    /// it. Give the saved decision to [`Payer::create`].
-    ///
-    /// # Errors
-    /// [`Code::WrongNetwork`], [`Code::WrongKey`], [`Code::UnacceptableTerms`], [`Code::DepositTooSmall`],
-    /// [`Code::InvalidSignature`], [`Code::HighS`].
-    pub fn opened(&self, params: Box<ChannelParams>, signature: Signature, tip: u32) -> Result<Step, Error> {
-        if params.network != self.network {
-            return refuse(Code::WrongNetwork, "the server answered for another Bitcoin network");
-        }
-        if params.payer != self.key.public() {
-            return refuse(Code::WrongKey, "the server answered for another key");
-        }
-        params.validate()?;
-        let as_asked = params.funding_kind == self.funding_kind
-            && params.return_script == self.return_script
-            && params.tariff == self.tariff
-            && params.purpose == self.purpose;
-        if !as_asked {
-            return refuse(
-                Code::UnacceptableTerms,
-                "the server's answer differs from what was asked for",
-            );
-        }
-        if params.stop_height() <= tip || params.expiry > tip.saturating_add(self.max_lifetime) {
-            return refuse(Code::UnacceptableTerms, "the server's expiry is too near or too far");
-        }
-        if self.deposit < params.min_deposit {
-            return Err(
-                Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
-                    .with(Detail::Amount(params.min_deposit)),
-            );
-        }
-        params.verify(&self.node, &signature)?;
-        let event = Event::Opened {
-            params,
-            node: self.node,
-            signature,
-            key_index: self.key_index,
-            deposit: self.deposit,
-        };
-        Ok(Decision::new(0, vec![event], vec![]))
-    }
-}
-
 impl Payer {
     /// The machine of a channel just opened. `key` is the request's key.
     ///
@@ -185,14 +106,7 @@ impl Payer {
     /// [`Code::CorruptedStore`], [`Code::WrongKey`] for a key that is not the channel's.
     pub fn replay(events: impl IntoIterator<Item = Event>, key: Key, budget: Budget) -> Result<Self, Error> {
         let mut events = events.into_iter();
-        let Some(Event::Opened {
-            params,
-            node,
-            signature,
-            key_index,
-            deposit,
-        }) = events.next()
-        else {
+        let Some(Event::Opened { params, node, signature, key_index, deposit }) = events.next() else {
             return refuse(Code::CorruptedStore, "a stored channel does not begin with its opening");
         };
         params.validate().map_err(|_| CORRUPTED)?;
@@ -255,19 +169,14 @@ impl Payer {
     }
 
     fn check(&self, event: &Event) -> Result<(), Error> {
-        let signed = |paid: &Paid| {
-            self.funding
-                .is_some_and(|funding| paid.verify(&self.params, &funding).is_ok())
-        };
+        let signed = |paid: &Paid| self.funding.is_some_and(|funding| paid.verify(&self.params, &funding).is_ok());
         let fits = match event {
             Event::Opened { .. } => false,
             Event::Funded(funding) => funding.capacity >= self.params.min_deposit,
             Event::Paid { paid, received, .. } => signed(paid) && self.params.tariff.cost(*received).is_some(),
             Event::Stopping => self.funding.is_some(),
             Event::Closing(paid) => signed(paid),
-            Event::Closed(signature) => self
-                .statement()
-                .is_some_and(|s| s.verify(&self.node, signature).is_ok()),
+            Event::Closed(signature) => self.statement().is_some_and(|s| s.verify(&self.node, signature).is_ok()),
             Event::Spent(_) => true,
         };
         if fits { Ok(()) } else { Err(CORRUPTED) }
@@ -385,11 +294,7 @@ impl Payer {
 
     fn statement(&self) -> Option<Statement> {
         let (funding, closing) = (self.funding?, self.closing?);
-        Some(Statement {
-            channel: self.id,
-            funding,
-            cumulative: closing.cumulative,
-        })
+        Some(Statement { channel: self.id, funding, cumulative: closing.cumulative })
     }
 
     /// The largest cumulative quantity that may be asked for now.
@@ -404,10 +309,8 @@ impl Payer {
     /// # Errors
     /// [`Code::InvalidArgument`] for a quantity that cannot be priced.
     pub fn receive(&mut self, quantity: u64) -> Result<(), Error> {
-        let total = self
-            .received
-            .after(quantity)
-            .map_err(|_| Error::new(Code::InvalidArgument, "an absurd quantity"))?;
+        let total =
+            self.received.after(quantity).map_err(|_| Error::new(Code::InvalidArgument, "an absurd quantity"))?;
         self.received.advance(total);
         Ok(())
     }
@@ -422,10 +325,7 @@ impl Payer {
     /// The message that makes a socket, known by its challenge, the channel's session.
     pub fn attach(&self, challenge: &[u8; 32]) -> Message {
         let signature = sign_attach(&self.key, &self.id, challenge);
-        Message::Attach {
-            channel: self.id,
-            signature,
-        }
+        Message::Attach { channel: self.id, signature }
     }
 
     /// The payee tells where it thinks the channel stands. A payment is adopted only with our own valid signature; after a
@@ -439,19 +339,12 @@ impl Payer {
             && theirs.cumulative > self.paid()
         {
             theirs.verify(&self.params, funding)?;
-            events.push(Event::Paid {
-                paid: *theirs,
-                received: self.received(),
-                spent: self.budget.spent(),
-            });
+            events.push(Event::Paid { paid: *theirs, received: self.received(), spent: self.budget.spent() });
         }
         if !self.resumed {
             self.resumed = true;
             let highest = state.paid.map_or(Amount::ZERO, |paid| paid.cumulative).max(self.paid());
-            let paid_for = self
-                .params
-                .tariff
-                .covered(Msat::from_amount(highest).unwrap_or(Msat::ZERO));
+            let paid_for = self.params.tariff.covered(Msat::from_amount(highest).unwrap_or(Msat::ZERO));
             self.received.advance(state.delivered.min(paid_for));
         }
         let mut effects = vec![];
@@ -495,9 +388,7 @@ impl Payer {
         if self.phase() != Phase::Open && self.phase() != Phase::Opened {
             return refuse(Code::Closing, "the channel is closing");
         }
-        let funding = self
-            .funding
-            .ok_or(Error::new(Code::NotFunded, "the deposit is not confirmed yet"))?;
+        let funding = self.funding.ok_or(Error::new(Code::NotFunded, "the deposit is not confirmed yet"))?;
         if upto.max(delivered) > self.horizon() {
             return refuse(Code::AheadOfDelivery, "the server asks for more than it has delivered");
         }
@@ -511,17 +402,10 @@ impl Payer {
         if let Some(last) = self.paid.filter(|last| last.cumulative >= cumulative) {
             return Ok(self.step(vec![], vec![Effect::Send(Message::Pay(last))]));
         }
-        let more = cumulative
-            .checked_sub(self.paid())
-            .and_then(Msat::from_amount)
-            .ok_or(CORRUPTED)?;
+        let more = cumulative.checked_sub(self.paid()).and_then(Msat::from_amount).ok_or(CORRUPTED)?;
         let spent = self.budget.reserve(more, now)?;
         let paid = commitment::pay(&self.params, &funding, cumulative, &self.key)?;
-        let event = Event::Paid {
-            paid,
-            received: self.received(),
-            spent,
-        };
+        let event = Event::Paid { paid, received: self.received(), spent };
         Ok(self.step(vec![event], vec![Effect::Send(Message::Pay(paid))]))
     }
 
@@ -566,21 +450,13 @@ impl Payer {
             return refuse(Code::UnexpectedMessage, "this is not the amount to close at");
         };
         statement.verify(&self.node, &signature)?;
-        let events = if self.closed.is_some() {
-            vec![]
-        } else {
-            vec![Event::Closed(signature)]
-        };
+        let events = if self.closed.is_some() { vec![] } else { vec![Event::Closed(signature)] };
         Ok(self.step(events, vec![]))
     }
 
     /// The payer's own look at the chain shows the funding spent (or, after a reorganisation, spent no more).
     pub fn spent_seen(&self, spend: Option<Spend>) -> Step {
-        let events = if self.spend == spend {
-            vec![]
-        } else {
-            vec![Event::Spent(spend)]
-        };
+        let events = if self.spend == spend { vec![] } else { vec![Event::Spent(spend)] };
         self.step(events, vec![])
     }
 
@@ -590,19 +466,12 @@ impl Payer {
     /// [`Code::NotExpired`] with the height, [`Code::NothingToDo`], [`Code::Uneconomic`].
     pub fn refund(&self, outputs: &[Funding], fee_rate: FeeRate, tip: u32) -> Result<Step, Error> {
         if tip < self.params.expiry {
-            return Err(
-                Error::new(Code::NotExpired, "nothing can be taken back before the expiry")
-                    .with(Detail::Height(self.params.expiry)),
-            );
+            return Err(Error::new(Code::NotExpired, "nothing can be taken back before the expiry")
+                .with(Detail::Height(self.params.expiry)));
         }
         let transaction = refund::refund(&self.params, outputs, fee_rate, &self.key)?;
         let returned = transaction.output.first().map_or(Amount::ZERO, |output| output.value);
-        let spend = Spend {
-            txid: transaction.compute_txid(),
-            returned,
-            refund: true,
-            confirmed: false,
-        };
+        let spend = Spend { txid: transaction.compute_txid(), returned, refund: true, confirmed: false };
         Ok(self.step(vec![Event::Spent(Some(spend))], vec![Effect::Broadcast(transaction)]))
     }
 
@@ -615,7 +484,4 @@ impl Payer {
     }
 }
 
-const CORRUPTED: Error = Error::new(
-    Code::CorruptedStore,
-    "what is stored about this channel does not fit together",
-);
+const CORRUPTED: Error = Error::new(Code::CorruptedStore, "what is stored about this channel does not fit together");

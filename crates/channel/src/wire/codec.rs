@@ -26,11 +26,7 @@ impl<'a> Reader<'a> {
 
     /// Ends the reading: bytes left over are an error.
     pub(crate) const fn finish(self) -> Result<(), Error> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(malformed("bytes after the end"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes after the end")) }
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
@@ -85,11 +81,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn amount(&mut self) -> Result<Amount, Error> {
         let amount = Amount::from_sat(self.u64()?);
-        if amount > Amount::MAX_MONEY {
-            Err(malformed("more than 21 million bitcoin"))
-        } else {
-            Ok(amount)
-        }
+        if amount > Amount::MAX_MONEY { Err(malformed("more than 21 million bitcoin")) } else { Ok(amount) }
     }
 
     pub(crate) fn msat(&mut self) -> Result<Msat, Error> {
@@ -113,10 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn outpoint(&mut self) -> Result<OutPoint, Error> {
-        Ok(OutPoint {
-            txid: self.txid()?,
-            vout: self.u32()?,
-        })
+        Ok(OutPoint { txid: self.txid()?, vout: self.u32()? })
     }
 
     /// A value behind a presence flag.

@@ -4,6 +4,8 @@
 //! that a repeated, lost or late frame can neither charge twice nor lose money.
 
 pub(crate) mod codec;
+#[cfg(test)]
+mod tests;
 
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Amount, Network, ScriptBuf, Txid};
@@ -100,11 +102,7 @@ impl From<&Error> for Refusal {
             Some(crate::error::Detail::State(state)) => Some(state.clone()),
             _ => None,
         };
-        Self {
-            code: error.code().as_str().into(),
-            text: error.text().into(),
-            state,
-        }
+        Self { code: error.code().as_str().into(), text: error.text().into(), state }
     }
 }
 
@@ -226,15 +224,9 @@ impl Message {
                 state.write(w.u8(ATTACHED).u64(*epoch).raw(&token.0));
                 &mut w
             }
-            Self::FundingSeen {
-                funding,
-                confirmations,
-                tip,
-            } => w
-                .u8(FUNDING_SEEN)
-                .option(funding.as_ref(), |w, funding| funding.write(w))
-                .u32(*confirmations)
-                .u32(*tip),
+            Self::FundingSeen { funding, confirmations, tip } => {
+                w.u8(FUNDING_SEEN).option(funding.as_ref(), |w, funding| funding.write(w)).u32(*confirmations).u32(*tip)
+            }
             Self::Need { upto, delivered } => w.u8(NEED).u64(*upto).u64(*delivered),
             Self::Pay(paid) => {
                 paid.write(w.u8(PAY));
@@ -268,10 +260,7 @@ impl Message {
         }
         let mut r = Reader::new(frame);
         if r.u8()? != VERSION {
-            return Err(Error::new(
-                Code::UnsupportedVersion,
-                "this protocol version is not spoken here",
-            ));
+            return Err(Error::new(Code::UnsupportedVersion, "this protocol version is not spoken here"));
         }
         let message = Self::read_body(r.u8()?, &mut r)?;
         r.finish()?;
@@ -280,10 +269,7 @@ impl Message {
 
     fn read_body(kind: u8, r: &mut Reader<'_>) -> Result<Self, Error> {
         Ok(match kind {
-            WELCOME => Self::Welcome {
-                challenge: r.array()?,
-                node: r.key()?,
-            },
+            WELCOME => Self::Welcome { challenge: r.array()?, node: r.key()? },
             OPEN => Self::Open(Open {
                 network: network_from_byte(r.u8()?)?,
                 funding_kind: FundingKind::from_byte(r.u8()?)?,
@@ -291,44 +277,22 @@ impl Message {
                 return_script: r.script(MAX_RETURN_SCRIPT)?,
                 deposit: r.amount()?,
             }),
-            OPENED => Self::Opened {
-                params: Box::new(ChannelParams::read(r)?),
-                signature: r.signature()?,
-            },
-            ATTACH => Self::Attach {
-                channel: ChannelId(r.array()?),
-                signature: r.signature()?,
-            },
-            ATTACHED => Self::Attached {
-                epoch: r.u64()?,
-                token: Token(r.array()?),
-                state: Box::new(ChannelState::read(r)?),
-            },
-            FUNDING_SEEN => Self::FundingSeen {
-                funding: r.option(Funding::read)?,
-                confirmations: r.u32()?,
-                tip: r.u32()?,
-            },
-            NEED => Self::Need {
-                upto: r.u64()?,
-                delivered: r.u64()?,
-            },
+            OPENED => Self::Opened { params: Box::new(ChannelParams::read(r)?), signature: r.signature()? },
+            ATTACH => Self::Attach { channel: ChannelId(r.array()?), signature: r.signature()? },
+            ATTACHED => {
+                Self::Attached { epoch: r.u64()?, token: Token(r.array()?), state: Box::new(ChannelState::read(r)?) }
+            }
+            FUNDING_SEEN => {
+                Self::FundingSeen { funding: r.option(Funding::read)?, confirmations: r.u32()?, tip: r.u32()? }
+            }
+            NEED => Self::Need { upto: r.u64()?, delivered: r.u64()? },
             PAY => Self::Pay(Paid::read(r)?),
-            ACK => Self::Ack {
-                cumulative: r.amount()?,
-                delivered: r.u64()?,
-            },
+            ACK => Self::Ack { cumulative: r.amount()?, delivered: r.u64()? },
             STOP => Self::Stop,
             STOPPED => Self::Stopped { delivered: r.u64()? },
             CLOSE => Self::Close(Paid::read(r)?),
-            CLOSED => Self::Closed {
-                cumulative: r.amount()?,
-                signature: r.signature()?,
-            },
-            SETTLED => Self::Settled {
-                txid: r.txid()?,
-                confirmations: r.u32()?,
-            },
+            CLOSED => Self::Closed { cumulative: r.amount()?, signature: r.signature()? },
+            SETTLED => Self::Settled { txid: r.txid()?, confirmations: r.u32()? },
             REFUSED => Self::Refused(Refusal {
                 code: r.text(MAX_CODE)?,
                 text: r.text(MAX_TEXT)?,

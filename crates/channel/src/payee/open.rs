@@ -1,0 +1,71 @@
+//! What an operator offers, and how it answers a request for a channel.
+
+use bitcoin::Amount;
+use bitcoin::secp256k1::PublicKey;
+
+use super::{Effect, Event, Step};
+use crate::error::{Code, Detail, Error, refuse};
+use crate::keys::Key;
+use crate::params::{ChannelParams, validate_return_script};
+use crate::persist::Decision;
+use crate::tariff::Tariff;
+use crate::wire::{Message, Open};
+
+/// What the operator offers to whoever opens a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The operator's network.
+    pub network: bitcoin::Network,
+    /// Price and window.
+    pub tariff: Tariff,
+    /// Least deposit that is served.
+    pub min_deposit: Amount,
+    /// Most that can be spent on one channel.
+    pub max_deposit: Amount,
+    /// Confirmations that a deposit needs.
+    pub confirmations: u16,
+    /// Blocks from opening to expiry.
+    pub lifetime: u32,
+    /// Blocks before expiry from which nothing is served.
+    pub stop_margin: u16,
+    /// Blocks before expiry by which the channel is settled.
+    pub close_margin: u16,
+    /// What the channel is for, normally the site's origin.
+    pub purpose: String,
+}
+
+impl Offer {
+    /// Answers a request for a channel; `key` is the payee's fresh key number `key_index`, `tip` the height of the best
+    /// block. Give the saved decision to [`Payee::create`].
+    ///
+    /// # Errors
+    /// [`Code::WrongNetwork`], [`Code::InvalidReturnScript`], [`Code::WrongKey`], [`Code::UnacceptableTerms`].
+    pub fn open(&self, request: &Open, tip: u32, key: PublicKey, key_index: u32, node: &Key) -> Result<Step, Error> {
+        if request.network != self.network {
+            return refuse(Code::WrongNetwork, "this server is on another Bitcoin network");
+        }
+        validate_return_script(&request.return_script)?;
+        let params = Box::new(ChannelParams {
+            network: self.network,
+            funding_kind: request.funding_kind,
+            payer: request.payer,
+            payee: key,
+            expiry: tip.saturating_add(self.lifetime),
+            return_script: request.return_script.clone(),
+            tariff: self.tariff,
+            min_deposit: self.min_deposit,
+            max_deposit: self.max_deposit,
+            confirmations: self.confirmations,
+            stop_margin: self.stop_margin,
+            close_margin: self.close_margin,
+            purpose: self.purpose.clone(),
+        });
+        params.validate()?;
+        if request.deposit < self.min_deposit {
+            return Err(Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
+                .with(Detail::Amount(self.min_deposit)));
+        }
+        let reply = Message::Opened { params: params.clone(), signature: params.sign(node) };
+        Ok(Decision::new(0, vec![Event::Opened { params, key_index }], vec![Effect::Send(reply)]))
+    }
+}

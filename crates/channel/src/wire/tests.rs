@@ -1,0 +1,81 @@
+//! The decoder is strict: one encoding for each message, and nothing else is one.
+
+use super::*;
+use crate::testing::{self, CAPACITY, World};
+
+fn signature() -> Signature {
+    testing::sign_with(&testing::payer_key(), 1_000).signature
+}
+
+/// One of each type.
+fn messages() -> Vec<Message> {
+    let paid = testing::sign_with(&testing::payer_key(), 1_000);
+    let funding = testing::funding(0, CAPACITY);
+    let mut world = World::funded();
+    world.pay_for(1_000).unwrap();
+    let state = Box::new(ChannelState { closing: Some(paid), ..world.payee.state() });
+    let signature = signature();
+    let cumulative = Amount::from_sat(1_000);
+    vec![
+        Message::Welcome { challenge: [5; 32], node: testing::node().public() },
+        Message::Open(testing::open_request()),
+        Message::Opened { params: Box::new(testing::params()), signature },
+        Message::Attach { channel: ChannelId([6; 32]), signature },
+        Message::Attached { epoch: 7, token: Token([8; 32]), state: state.clone() },
+        Message::FundingSeen { funding: Some(funding), confirmations: 1, tip: 200 },
+        Message::FundingSeen { funding: None, confirmations: 0, tip: 200 },
+        Message::Need { upto: 2_000, delivered: 1_000 },
+        Message::Pay(paid),
+        Message::Ack { cumulative, delivered: 1_000 },
+        Message::Stop,
+        Message::Stopped { delivered: 1_000 },
+        Message::Close(paid),
+        Message::Closed { cumulative, signature },
+        Message::Settled { txid: funding.outpoint.txid, confirmations: 2 },
+        Message::Refused(Refusal { code: "paused".into(), text: "paused: nothing is paid".into(), state: Some(state) }),
+    ]
+}
+
+#[test]
+fn every_message_has_one_encoding() {
+    for message in messages() {
+        let frame = message.encode();
+        assert!(frame.len() <= MAX_FRAME);
+        assert_eq!(Message::decode(&frame).unwrap(), message);
+        // Cut anywhere, or with a byte more, it is none.
+        for length in 0..frame.len() {
+            assert_eq!(Message::decode(&frame[..length]).unwrap_err().code(), Code::MalformedMessage, "{message:?}");
+        }
+        let longer = [&frame[..], &[0]].concat();
+        assert_eq!(Message::decode(&longer).unwrap_err().code(), Code::MalformedMessage);
+    }
+}
+
+#[test]
+fn a_payment_is_74_bytes() {
+    assert_eq!(Message::Pay(testing::sign_with(&testing::payer_key(), 1_000)).encode().len(), 74);
+}
+
+#[test]
+fn foreign_frames_are_refused_by_code() {
+    let code = |frame: &[u8]| Message::decode(frame).unwrap_err().code();
+    assert_eq!(code(&[]), Code::MalformedMessage);
+    assert_eq!(code(&[0, STOP]), Code::UnsupportedVersion);
+    assert_eq!(code(&[2, STOP]), Code::UnsupportedVersion);
+    assert_eq!(code(&[VERSION, 0]), Code::MalformedMessage);
+    assert_eq!(code(&[VERSION, 16]), Code::UnknownMessage);
+    assert_eq!(code(&[VERSION; MAX_FRAME + 1]), Code::OversizedMessage);
+    // A point that is not on the curve, an amount above all money, a flag of 2, text with a control character.
+    let mut welcome = messages()[0].encode();
+    welcome[34] = 5;
+    assert_eq!(code(&welcome), Code::MalformedMessage);
+    let mut ack = Message::Ack { cumulative: Amount::MAX_MONEY, delivered: 0 }.encode();
+    assert!(Message::decode(&ack).is_ok());
+    ack[9] += 1;
+    assert_eq!(code(&ack), Code::MalformedMessage);
+    assert_eq!(code(&[VERSION, FUNDING_SEEN, 2, 0, 0, 0, 0, 0, 0, 0, 0]), Code::MalformedMessage);
+    assert_eq!(code(&[VERSION, REFUSED, 1, 7, 0, 0]), Code::MalformedMessage);
+    // A field longer than its bound, with all its bytes there.
+    let long = [&[VERSION, REFUSED, MAX_CODE + 1][..], &[b'a'; 40], &[0, 0]].concat();
+    assert_eq!(code(&long), Code::MalformedMessage);
+}

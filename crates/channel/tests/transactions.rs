@@ -1,0 +1,280 @@
+//! Settlements and refunds of random channels, judged by Bitcoin Core's own script interpreter and by exact sums.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs
+)]
+
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::SecretKey;
+use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash};
+use proptest::prelude::*;
+use rillpay_channel::commitment::{self, Funding, dust_limit};
+use rillpay_channel::keys::Key;
+use rillpay_channel::refund::{refund, refund_kit};
+use rillpay_channel::settlement::{Claim, MAX_CHANNELS, Settlement, settle};
+use rillpay_channel::tariff::{Tariff, Unit};
+use rillpay_channel::{ChannelParams, Code, FundingKind, Msat};
+
+const CAPACITY: u64 = 3_600_000;
+const EXPIRY: u32 = 1_000;
+
+fn key(number: u16) -> Key {
+    let mut bytes = [1; 32];
+    bytes[..2].copy_from_slice(&number.to_be_bytes());
+    Key::new(SecretKey::from_slice(&bytes).unwrap())
+}
+
+fn pay_to(byte: u8) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([byte; 20]))
+}
+
+fn rate(sat_per_vb: u32) -> FeeRate {
+    FeeRate::from_sat_per_vb_u32(sat_per_vb)
+}
+
+/// A channel with its own keys and funding.
+struct Channel {
+    payer: Key,
+    payee: Key,
+    params: ChannelParams,
+    funding: Funding,
+}
+
+impl Channel {
+    fn new(number: u16, kind: FundingKind, capacity: u64) -> Self {
+        let (payer, payee) = (key(2 * number), key(2 * number + 1));
+        let params = ChannelParams {
+            network: Network::Regtest,
+            funding_kind: kind,
+            payer: payer.public(),
+            payee: payee.public(),
+            expiry: EXPIRY,
+            return_script: pay_to(7),
+            tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).unwrap(), window: 2 },
+            min_deposit: dust_limit(&pay_to(7)),
+            max_deposit: Amount::MAX_MONEY,
+            confirmations: 1,
+            stop_margin: 2,
+            close_margin: 1,
+            purpose: String::new(),
+        };
+        params.validate().unwrap();
+        let mut txid = [3; 32];
+        txid[..2].copy_from_slice(&number.to_be_bytes());
+        let outpoint = OutPoint { txid: Txid::from_byte_array(txid), vout: 1 };
+        Self { payer, payee, params, funding: Funding { outpoint, capacity: Amount::from_sat(capacity) } }
+    }
+
+    fn claim(&self, cumulative: u64) -> Claim<'_> {
+        let paid = commitment::pay(&self.params, &self.funding, Amount::from_sat(cumulative), &self.payer).unwrap();
+        paid.verify(&self.params, &self.funding).unwrap();
+        Claim { params: &self.params, funding: self.funding, paid, key: &self.payee }
+    }
+
+    fn output(&self) -> (OutPoint, TxOut) {
+        let script_pubkey = self.params.funding_script();
+        (self.funding.outpoint, TxOut { value: self.funding.capacity, script_pubkey })
+    }
+}
+
+/// Whether consensus accepts every input of `tx`.
+fn accepted(tx: &Transaction, spent: &[(OutPoint, TxOut)]) -> bool {
+    let kernel_tx = bitcoinkernel::Transaction::new(&serialize(tx)).unwrap();
+    let none = Vec::<bitcoinkernel::TxOut>::new();
+    let data = bitcoinkernel::PrecomputedTransactionData::new(&kernel_tx, &none).unwrap();
+    // Taproot's rules need all spent outputs up front, and no input of ours is Taproot.
+    let flags = bitcoinkernel::VERIFY_ALL_PRE_TAPROOT;
+    tx.input.iter().enumerate().all(|(index, input)| {
+        let (_, output) = spent.iter().find(|(outpoint, _)| *outpoint == input.previous_output).unwrap();
+        let script = bitcoinkernel::ScriptPubkey::new(output.script_pubkey.as_bytes()).unwrap();
+        let value = Some(i64::try_from(output.value.to_sat()).unwrap());
+        bitcoinkernel::verify(&script, value, &kernel_tx, index, Some(flags), &data).is_ok()
+    })
+}
+
+fn outputs(channels: &[Channel]) -> Vec<(OutPoint, TxOut)> {
+    channels.iter().map(Channel::output).collect()
+}
+
+fn total(tx: &Transaction) -> u64 {
+    tx.output.iter().map(|output| output.value.to_sat()).sum()
+}
+
+/// The fee is what was asked for: never less, and no more than the longest signatures would have cost.
+fn check_fee(settlement: &Settlement, sat_per_vb: u64, inputs: u64) {
+    let least = settlement.transaction.vsize() as u64 * sat_per_vb;
+    let fee = settlement.fee.to_sat();
+    assert!((least..=least + (inputs + 1) * sat_per_vb).contains(&fee), "{fee} for {least}");
+}
+
+#[test]
+fn the_books_settlement() {
+    let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+    let settlement = settle(&[channel.claim(600_000)], &pay_to(8), rate(10)).unwrap();
+    let tx = &settlement.transaction;
+    assert!(accepted(tx, &[channel.output()]));
+    assert_eq!(tx.output[0], TxOut { value: Amount::from_sat(3_000_000), script_pubkey: pay_to(7) });
+    assert_eq!(tx.output[1], TxOut { value: Amount::from_sat(600_000) - settlement.fee, script_pubkey: pay_to(8) });
+    assert_eq!(total(tx) + settlement.fee.to_sat(), CAPACITY);
+    check_fee(&settlement, 10, 1);
+}
+
+#[test]
+fn the_payees_signature_or_the_payers_change_cannot_be_left_out() {
+    let channel = Channel::new(0, FundingKind::P2wsh, CAPACITY);
+    let tx = settle(&[channel.claim(600_000)], &pay_to(8), rate(1)).unwrap().transaction;
+    let spent = [channel.output()];
+    let mut robbed = tx.clone();
+    robbed.output[0].value -= Amount::ONE_SAT;
+    assert!(!accepted(&robbed, &spent));
+    let mut moved = tx.clone();
+    moved.output.swap(0, 1);
+    assert!(!accepted(&moved, &spent));
+    let mut alone = tx;
+    let payer = alone.input[0].witness.to_vec();
+    alone.input[0].witness = bitcoin::Witness::from_slice(&[&payer[0][..], &[], &payer[3]]);
+    assert!(!accepted(&alone, &spent), "the payer alone, before expiry");
+}
+
+#[test]
+fn at_the_dust_border() {
+    let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+    let dust = dust_limit(&channel.params.return_script).to_sat();
+    assert_eq!(dust, 294, "P2WPKH at the default dust relay fee");
+    for (change, kept) in [(dust + 1, true), (dust, true), (dust - 1, false), (1, false), (0, false)] {
+        let settlement = settle(&[channel.claim(CAPACITY - change)], &pay_to(8), rate(1)).unwrap();
+        assert!(accepted(&settlement.transaction, &[channel.output()]));
+        assert_eq!(settlement.transaction.output.len(), if kept { 2 } else { 1 });
+        let paid = if kept { CAPACITY - change } else { CAPACITY };
+        assert_eq!(settlement.payout + settlement.fee, Amount::from_sat(paid));
+    }
+}
+
+#[test]
+fn what_cannot_be_settled_says_why() {
+    let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+    let code = |claims: &[Claim<'_>], sat_per_vb| settle(claims, &pay_to(8), rate(sat_per_vb)).unwrap_err().code();
+    assert_eq!(code(&[], 1), Code::NothingToDo);
+    assert_eq!(code(&[channel.claim(0)], 1), Code::Uneconomic);
+    assert_eq!(code(&[channel.claim(499)], 1), Code::Uneconomic);
+    assert_eq!(code(&[Claim { key: &channel.payer, ..channel.claim(1_000) }], 1), Code::WrongKey);
+    let too_many: Vec<_> = (0..=MAX_CHANNELS).map(|_| channel.claim(1_000)).collect();
+    assert_eq!(code(&too_many, 1), Code::InvalidArgument);
+    let more = Amount::from_sat(CAPACITY + 1);
+    let error = commitment::pay(&channel.params, &channel.funding, more, &channel.payer).unwrap_err();
+    assert_eq!(error.code(), Code::ExceedsCapacity);
+}
+
+#[test]
+fn a_hundred_channels_in_one_transaction() {
+    for kind in [FundingKind::P2shP2wsh, FundingKind::P2wsh] {
+        let channels: Vec<_> = (0..100).map(|number| Channel::new(number, kind, CAPACITY)).collect();
+        let claims: Vec<_> = channels.iter().map(|channel| channel.claim(600_000)).collect();
+        let merged = settle(&claims, &pay_to(8), rate(2)).unwrap();
+        assert!(accepted(&merged.transaction, &outputs(&channels)));
+        assert_eq!(merged.payout + merged.fee, Amount::from_sat(60_000_000));
+        check_fee(&merged, 2, 100);
+        let alone: usize = claims
+            .iter()
+            .map(|claim| settle(std::slice::from_ref(claim), &pay_to(8), rate(2)).unwrap().transaction.vsize())
+            .sum();
+        assert!(merged.transaction.vsize() * 100 <= alone * 80, "{} against {alone}", merged.transaction.vsize());
+    }
+}
+
+#[test]
+fn the_largest_settlement_is_relayed() {
+    let channels: Vec<_> =
+        (0..MAX_CHANNELS as u16).map(|number| Channel::new(number, FundingKind::P2shP2wsh, CAPACITY)).collect();
+    let claims: Vec<_> = channels.iter().map(|channel| channel.claim(1_000)).collect();
+    let settlement = settle(&claims, &pay_to(8), rate(1)).unwrap();
+    assert!(settlement.transaction.weight().to_wu() <= 400_000);
+    assert!(accepted(&settlement.transaction, &outputs(&channels)));
+}
+
+#[test]
+fn a_refund_is_valid_from_expiry_on_and_sweeps_all() {
+    let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+    let second =
+        Funding { outpoint: OutPoint { vout: 5, ..channel.funding.outpoint }, capacity: Amount::from_sat(1_000) };
+    let spent = [channel.output(), (second.outpoint, TxOut { value: second.capacity, ..channel.output().1 })];
+    for entry in refund_kit(&channel.params, &[channel.funding, second], &channel.payer).unwrap() {
+        let tx = entry.transaction;
+        assert!(accepted(&tx, &spent));
+        assert_eq!(tx.lock_time.to_consensus_u32(), EXPIRY);
+        let fee = CAPACITY + 1_000 - total(&tx);
+        let least = tx.vsize() as u64 * u64::from(entry.fee_rate);
+        assert!((least..=least + 3 * u64::from(entry.fee_rate)).contains(&fee));
+        let mut early = tx;
+        early.lock_time = bitcoin::absolute::LockTime::from_consensus(EXPIRY - 1);
+        assert!(!accepted(&early, &spent));
+    }
+    let other = refund(&channel.params, &[channel.funding], rate(1), &channel.payee).unwrap_err();
+    assert_eq!(other.code(), Code::WrongKey);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever the mix of capacities, payments and kinds: consensus accepts it, each payer gets its change exactly, and
+    /// not a satoshi is unaccounted for.
+    #[test]
+    fn any_mix_settles_exactly(
+        mix in prop::collection::vec((294u64..5_000_000_000, 0u64..=1_000, any::<bool>(), 0u64..600), 1..8),
+        sat_per_vb in 1u32..300,
+    ) {
+        let channels: Vec<_> = mix.iter().enumerate().map(|(number, (capacity, _, p2wsh, _))| {
+            let kind = if *p2wsh { FundingKind::P2wsh } else { FundingKind::P2shP2wsh };
+            Channel::new(number as u16, kind, *capacity)
+        }).collect();
+        // Near the borders as often as between them.
+        let paid = |(capacity, part, _, near): &(u64, u64, bool, u64)| match part % 3 {
+            0 => (*near).min(*capacity),
+            1 => capacity.saturating_sub(*near),
+            _ => capacity / 1_000 * part,
+        };
+        let claims: Vec<_> = channels.iter().zip(&mix).map(|(channel, one)| channel.claim(paid(one))).collect();
+        let gain: u64 = mix.iter().map(|one| if one.0 - paid(one) < 294 { one.0 } else { paid(one) }).sum();
+        let gross: u64 = mix.iter().map(|one| one.0).sum();
+        match settle(&claims, &pay_to(8), rate(sat_per_vb)) {
+            Ok(settlement) => {
+                let tx = &settlement.transaction;
+                prop_assert!(accepted(tx, &outputs(&channels)));
+                prop_assert_eq!(settlement.payout.to_sat() + settlement.fee.to_sat(), gain);
+                prop_assert_eq!(total(tx) + settlement.fee.to_sat(), gross);
+                check_fee(&settlement, sat_per_vb.into(), mix.len() as u64);
+                for claim in &claims {
+                    let change = claim.funding.capacity - claim.paid.cumulative;
+                    if change.to_sat() >= 294 {
+                        let index = tx.input.iter().position(|input| input.previous_output == claim.funding.outpoint).unwrap();
+                        prop_assert_eq!(tx.output[index].value, change);
+                    }
+                }
+            }
+            Err(error) => {
+                prop_assert_eq!(error.code(), Code::Uneconomic);
+                prop_assert!(gain < 294 + u64::from(sat_per_vb) * 220 * mix.len() as u64);
+            }
+        }
+    }
+
+    /// A signature for one amount, funding or channel is worth nothing for another.
+    #[test]
+    fn a_payment_counts_for_its_own_commitment_alone(a in 0u64..=CAPACITY, b in 0u64..=CAPACITY) {
+        let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+        let other = Channel::new(1, FundingKind::P2shP2wsh, CAPACITY);
+        let paid = channel.claim(a).paid;
+        prop_assert!(paid.verify(&channel.params, &other.funding).is_err());
+        prop_assert!(paid.verify(&other.params, &channel.funding).is_err());
+        let forged = commitment::Paid { cumulative: Amount::from_sat(b), ..paid };
+        // Below dust all amounts share one signature: the whole capacity is the payee's then.
+        let same = a == b || (CAPACITY - a < 294 && CAPACITY - b < 294);
+        prop_assert_eq!(forged.verify(&channel.params, &channel.funding).is_ok(), same);
+    }
+}
