@@ -3,7 +3,13 @@
 //! The folder is `tests/data`, or the one that `RILLPAY_VECTORS` names. Each file prints how many of its cases ran; one
 //! that is not there is skipped with a line. A case of an unknown kind is a failure, not a silent pass.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -24,7 +30,8 @@ use serde_json::Value;
 fn main() -> ExitCode {
     let folder = std::env::var_os("RILLPAY_VECTORS")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")), PathBuf::from);
-    let files: [(&str, fn(&Value)); 3] =
+    type Check = fn(&Value);
+    let files: [(&str, Check); 3] =
         [("bip143_sighash.json", bip143), ("bip350_addresses.json", bip350), ("cltv_channel.json", cltv_channel)];
     let (mut passed, mut failed) = (0, 0);
     for (name, case) in files {
