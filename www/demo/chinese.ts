@@ -1,0 +1,31 @@
+/** The demo page's own texts in Simplified Chinese; the widget follows the page's language by itself. */
+
+const texts: Record<string, string | [strong: string, rest: string]> = {
+  kicker: '湖光影像 · 九十秒的影片',
+  title: '湖畔一日',
+  lead: '太阳从山后升起，越过水面，再把天空让给群星。看多少秒，付多少钱，此外分文不取。',
+  wallet: '手边没有钱包？本演示备有一个，里面是没有价值的测试币。',
+  pay: '用演示钱包付款',
+  how: '这里如何付款',
+  step1: ['点“观看”并选择金额。', '36 mBTC 可看一小时。用任意比特币钱包扫码，只需付款一次。'],
+  step2: ['观看。', '每秒 1,000 sat。只有送达的那一秒才会付款，因此暂停不花钱。'],
+  step3: ['点“停止”。', '影片收取您看过的部分，其余退还给您，一聪不少。'],
+  trust: '不用注册，不用银行卡，不用订阅，也不必信任谁：网站永远拿不走超出它已播放内容的钱；即使网站消失，押金仍归您所有。',
+  footer: '本页仅作演示，其中的币没有价值。',
+};
+
+export function chinese(): void {
+  document.documentElement.lang = 'zh-CN';
+  document.title = '湖畔一日';
+  document.querySelector('rillpay-player')?.setAttribute('title', '湖畔一日');
+  for (const [name, text] of Object.entries(texts)) {
+    const element = document.querySelector(`[data-text="${name}"]`);
+    if (typeof text === 'string') element?.replaceChildren(text);
+    else element?.replaceChildren(Object.assign(document.createElement('strong'), { textContent: text[0] }), text[1]);
+  }
+  const link = document.querySelector<HTMLAnchorElement>('#language');
+  if (!link) return;
+  link.href = '?lang=en';
+  link.lang = link.hreflang = 'en';
+  link.textContent = 'English';
+}
