@@ -26,7 +26,8 @@ function endGroup(child, signal) {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    for (const child of running) endGroup(child, signal);
+    // Not the signal itself: a shell's background jobs ignore SIGINT.
+    for (const child of running) endGroup(child, 'SIGTERM');
     // A script that handles the signal itself (start.mjs) keeps the process until its child has ended.
     if (process.listenerCount(signal) === 1) process.exit(130);
   });
