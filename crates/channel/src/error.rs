@@ -203,4 +203,13 @@ mod tests {
         }
         assert_eq!(Code::parse("no_such_code"), None);
     }
+
+    #[test]
+    fn the_protocol_page_lists_every_code() {
+        let page = include_str!("../../../docs/protocol.md");
+        for code in Code::ALL {
+            let row = format!("| `{}` | {} |", code.as_str(), code.fault().as_str().replace('_', " "));
+            assert!(page.contains(&row), "docs/protocol.md lacks {row}");
+        }
+    }
 }
