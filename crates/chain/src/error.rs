@@ -90,18 +90,12 @@ impl fmt::Display for Refusal {
 impl Refusal {
     /// A refusal whose reason says everything.
     pub fn plain(reason: Reason) -> Self {
-        Refusal {
-            reason,
-            detail: String::new(),
-        }
+        Refusal { reason, detail: String::new() }
     }
 
     /// A refusal with figures or places.
     pub fn with(reason: Reason, detail: impl Into<String>) -> Self {
-        Refusal {
-            reason,
-            detail: detail.into(),
-        }
+        Refusal { reason, detail: detail.into() }
     }
 }
 
@@ -135,6 +129,12 @@ pub enum Reason {
     Coinbase,
     /// Larger than nodes relay.
     TooLarge,
+    /// Smaller than nodes relay.
+    TooSmall,
+    /// An input script that is not plain data, or too long.
+    InputScript,
+    /// An output script of no known kind.
+    OutputScript,
     /// Too many signature checks.
     TooManySigops,
     /// A version that nodes do not relay.
@@ -166,6 +166,9 @@ impl Reason {
             Reason::InBelowOut => "bad-txns-in-belowout",
             Reason::Coinbase => "coinbase",
             Reason::TooLarge => "tx-size",
+            Reason::TooSmall => "tx-size-small",
+            Reason::InputScript => "scriptsig",
+            Reason::OutputScript => "scriptpubkey",
             Reason::TooManySigops => "bad-txns-too-many-sigops",
             Reason::Version => "version",
             Reason::Dust => "dust",

@@ -18,10 +18,7 @@ pub struct FeeEstimates {
 impl FeeEstimates {
     /// Collects estimates. `floor` is the rate below which the backend does not relay at all.
     pub fn new(floor: FeeRate, by_target: impl IntoIterator<Item = (u16, FeeRate)>) -> Self {
-        FeeEstimates {
-            by_target: by_target.into_iter().collect(),
-            floor,
-        }
+        FeeEstimates { by_target: by_target.into_iter().collect(), floor }
     }
 
     /// The rate to be confirmed within `target` blocks: the estimate for the largest target that is not above it, or,
@@ -66,10 +63,7 @@ mod tests {
 
     #[test]
     fn a_target_gets_the_nearest_faster_estimate() {
-        let fees = FeeEstimates::new(
-            rate(1),
-            [(2, rate(20)), (6, rate(5)), (144, FeeRate::from_sat_per_kwu(1))],
-        );
+        let fees = FeeEstimates::new(rate(1), [(2, rate(20)), (6, rate(5)), (144, FeeRate::from_sat_per_kwu(1))]);
         assert_eq!(fees.within(1), rate(20), "nothing is faster than target 2");
         assert_eq!(fees.within(5), rate(20));
         assert_eq!(fees.within(6), rate(5));

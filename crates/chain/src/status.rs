@@ -57,9 +57,7 @@ impl Status {
     /// How many blocks, the confirming one included, lie on the transaction when the tip is at `tip_height`:
     /// 0 in the mempool, 1 in the newest block. A tip below the block, as seen across a reorganisation, counts as 0.
     pub fn confirmations(&self, tip_height: u32) -> u32 {
-        self.block()
-            .and_then(|block| tip_height.checked_sub(block.height))
-            .map_or(0, |above| above.saturating_add(1))
+        self.block().and_then(|block| tip_height.checked_sub(block.height)).map_or(0, |above| above.saturating_add(1))
     }
 }
 
@@ -174,11 +172,7 @@ mod tests {
     use super::*;
 
     fn block() -> BlockRef {
-        BlockRef {
-            height: 7,
-            hash: BlockHash::all_zeros(),
-            time: 1_700_000_000,
-        }
+        BlockRef { height: 7, hash: BlockHash::all_zeros(), time: 1_700_000_000 }
     }
 
     #[test]
@@ -190,30 +184,17 @@ mod tests {
             json!({"confirmed": true, "block_height": 7, "block_hash": "00".repeat(32), "block_time": 1_700_000_000})
         );
         assert_eq!(serde_json::from_value::<Status>(text).unwrap(), status);
-        assert_eq!(
-            serde_json::to_value(Status::Unconfirmed).unwrap(),
-            json!({"confirmed": false})
-        );
+        assert_eq!(serde_json::to_value(Status::Unconfirmed).unwrap(), json!({"confirmed": false}));
         assert!(serde_json::from_value::<Status>(json!({"confirmed": true})).is_err());
     }
 
     #[test]
     fn outspend_is_flat_json_and_comes_back() {
-        let spent = Outspend::Spent(Spending {
-            txid: Txid::all_zeros(),
-            vin: 2,
-            status: Status::Unconfirmed,
-        });
+        let spent = Outspend::Spent(Spending { txid: Txid::all_zeros(), vin: 2, status: Status::Unconfirmed });
         let text = serde_json::to_value(spent).unwrap();
-        assert_eq!(
-            text,
-            json!({"spent": true, "txid": "00".repeat(32), "vin": 2, "status": {"confirmed": false}})
-        );
+        assert_eq!(text, json!({"spent": true, "txid": "00".repeat(32), "vin": 2, "status": {"confirmed": false}}));
         assert_eq!(serde_json::from_value::<Outspend>(text).unwrap(), spent);
-        assert_eq!(
-            serde_json::to_value(Outspend::Unspent).unwrap(),
-            json!({"spent": false})
-        );
+        assert_eq!(serde_json::to_value(Outspend::Unspent).unwrap(), json!({"spent": false}));
         assert!(serde_json::from_value::<Outspend>(json!({"spent": true})).is_err());
     }
 

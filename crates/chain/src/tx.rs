@@ -136,12 +136,7 @@ impl TxInfo {
     /// Describes a transaction. `prevouts` are the outputs that it spends, one for each input in order; a block reward
     /// spends none.
     pub fn new(tx: &Transaction, prevouts: &[TxOut], status: Status, network: Network) -> Self {
-        let total = |outputs: &[TxOut]| {
-            outputs
-                .iter()
-                .map(|o| o.value.to_sat())
-                .fold(0_u64, u64::saturating_add)
-        };
+        let total = |outputs: &[TxOut]| outputs.iter().map(|o| o.value.to_sat()).fold(0_u64, u64::saturating_add);
         let fee = Amount::from_sat(total(prevouts).saturating_sub(total(&tx.output)));
         TxInfo {
             txid: tx.compute_txid(),
@@ -192,9 +187,7 @@ impl TxOutput {
             scriptpubkey: script.clone(),
             scriptpubkey_asm: script.to_asm_string(),
             scriptpubkey_type: script_type(script).to_owned(),
-            scriptpubkey_address: Address::from_script(script, network)
-                .ok()
-                .map(|address| address.into_unchecked()),
+            scriptpubkey_address: Address::from_script(script, network).ok().map(|address| address.into_unchecked()),
             value: output.value,
         }
     }
@@ -237,10 +230,7 @@ mod tests {
 
     fn p2wpkh(value: u64) -> TxOut {
         let script = Vec::from_hex("0014751e76e8199196d454941c45d1b3a323f1433bd6").unwrap();
-        TxOut {
-            value: Amount::from_sat(value),
-            script_pubkey: ScriptBuf::from_bytes(script),
-        }
+        TxOut { value: Amount::from_sat(value), script_pubkey: ScriptBuf::from_bytes(script) }
     }
 
     #[test]
@@ -249,10 +239,7 @@ mod tests {
             version: Version::TWO,
             lock_time: LockTime::from_consensus(9),
             input: vec![TxIn {
-                previous_output: OutPoint {
-                    txid: Txid::all_zeros(),
-                    vout: 3,
-                },
+                previous_output: OutPoint { txid: Txid::all_zeros(), vout: 3 },
                 script_sig: ScriptBuf::new(),
                 sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
                 witness: Witness::from_slice(&[vec![1_u8, 2]]),
@@ -299,10 +286,7 @@ mod tests {
     #[test]
     fn script_hash_is_the_plain_sha256() {
         let empty = ScriptHash::of(Script::new());
-        assert_eq!(
-            empty.to_string(),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
+        assert_eq!(empty.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(empty.to_string().parse::<ScriptHash>().unwrap(), empty);
     }
 }
