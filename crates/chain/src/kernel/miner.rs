@@ -45,6 +45,12 @@ pub(super) struct Selection {
 }
 
 impl Selection {
+    /// One transaction that nobody has judged, to see what the kernel says.
+    #[cfg(test)]
+    pub(super) fn of(tx: Transaction, fees: Amount) -> Self {
+        Selection { txs: vec![tx], fees }
+    }
+
     /// Takes what fits from the pool, in arrival order. All of it is valid in the next block, so the only reason to
     /// leave a transaction out is room, and then its children stay out too.
     pub(super) fn from(mempool: &Mempool) -> Self {

@@ -17,6 +17,8 @@
 //!
 //! The chain survives a restart and a killed process: see [`KernelConfig::data_dir`].
 
+#[cfg(test)]
+mod agreement;
 mod engine;
 mod index;
 mod mempool;
@@ -294,5 +296,22 @@ impl Chain for KernelChain {
     /// Now, as the node is this process; `None` once the engine reported that it cannot go on.
     fn synced_at(&self) -> Option<Instant> {
         self.look().ok().map(|_| Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fault;
+
+    /// A change that breaks off half-way may have left index and mempool out of step: better no answer than a wrong one.
+    #[tokio::test]
+    async fn a_broken_node_answers_nothing() {
+        let chain = KernelChain::open(KernelConfig { initial_blocks: 1, ..KernelConfig::default() }).await.unwrap();
+        assert!(chain.synced_at().is_some());
+        let broken: Result<(), _> = chain.change(|_| panic!("this test breaks it")).await;
+        assert_eq!(broken.unwrap_err().fault(), Fault::Environment);
+        assert_eq!(chain.synced_at(), None);
+        assert_eq!(chain.tip().await.unwrap_err().code(), "chain-unavailable");
     }
 }

@@ -190,7 +190,7 @@ impl Node {
         }
     }
 
-    fn judge(&self, tx: &Transaction, admission: Admission) -> Result<Accepted, Refusal> {
+    pub(super) fn judge(&self, tx: &Transaction, admission: Admission) -> Result<Accepted, Refusal> {
         let rules = Rules { engine: &self.engine, index: &self.index, mempool: &self.mempool, policy: self.policy };
         rules.check(tx, admission)
     }
@@ -209,13 +209,23 @@ impl Node {
 
     /// Makes one block of what waits and puts it on the tip.
     pub(super) fn mine(&mut self, payout: &Script) -> Result<BlockHash, ChainError> {
-        let selection = Selection::from(&self.mempool);
+        self.put_block(Selection::from(&self.mempool), payout)
+    }
+
+    fn put_block(&mut self, selection: Selection, payout: &Script) -> Result<BlockHash, ChainError> {
         let parent = self.parent_at(self.tip()?.height)?;
         let block = parent.next_block(selection, payout.to_owned(), self.next_salt())?;
         self.engine.process(&block)?;
         self.follow_engine(&HashSet::new())?;
         self.save_mempool()?;
         Ok(block.block_hash())
+    }
+
+    /// Puts a block on the tip without asking the mempool's rules.
+    #[cfg(test)]
+    pub(super) fn try_block(&mut self, selection: Selection) -> Result<BlockHash, ChainError> {
+        let payout = self.wallet.script().to_owned();
+        self.put_block(selection, &payout)
     }
 
     /// Replaces the newest `depth` blocks by `depth + 1` empty ones. Their transactions wait again, except those named

@@ -72,11 +72,15 @@ impl Store {
         Ok(txs)
     }
 
-    /// Adds a transaction at the end.
+    /// Adds a transaction at the end. A half-written record is taken away again: it would hide all that follow.
     pub(super) fn append_mempool(&self, tx: &Transaction) -> Result<(), ChainError> {
         let path = self.mempool_path();
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(&serialize(tx))).map_err(|e| failed(&path, e))
+        let append = || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            let end = file.metadata()?.len();
+            file.write_all(&serialize(tx)).or_else(|e| file.set_len(end).and(Err(e)))
+        };
+        append().map_err(|e| failed(&path, e))
     }
 
     /// Replaces the file.
