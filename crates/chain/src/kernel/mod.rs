@@ -84,7 +84,8 @@ pub struct KernelChain {
 }
 
 impl KernelChain {
-    /// Opens or creates the chain, validates every block in it and makes the initial ones. Takes about a second.
+    /// Opens or creates the chain, validates every block in it and makes the initial ones. Takes one or two
+    /// milliseconds a block.
     ///
     /// # Errors
     ///
