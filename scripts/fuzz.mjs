@@ -1,20 +1,15 @@
-// Fuzzing. The bodies of the targets are ordinary functions in the fuzz crate: stable Rust drives them over the kept
-// corpus and over random input for a bounded time (part of `npm test`); `npm run fuzz` gives each of them to
+// Fuzzing. The bodies of the targets are ordinary functions in crates/fuzz: its tests drive them on stable Rust over the
+// kept inputs and over random ones, for a bounded time (part of `npm test`); `npm run fuzz` gives each of them to
 // libFuzzer, which needs cargo-fuzz and a nightly Rust, for as long as you say.
 
-import { existsSync } from 'node:fs';
-import path from 'node:path';
-import { Failure, ask, main, root, run, step } from './lib/step.mjs';
+import { Failure, ask, main, run, step } from './lib/step.mjs';
 import { cargoCounts, counted } from './lib/counts.mjs';
-
-const manifest = path.join(root, 'fuzz/Cargo.toml');
 
 /** A ring of `npm test`: every target for `RILLPAY_FUZZ_SECONDS` (20 by default). Returns the counts. */
 export async function fuzzBriefly() {
-  if (!existsSync(manifest)) throw new Failure('There are no fuzz targets: fuzz/Cargo.toml is not there.');
-  return counted('cargo', ['test', '--manifest-path', manifest], cargoCounts, {
+  return counted('cargo', ['test', '--package', 'rillpay-fuzz'], cargoCounts, {
     minutes: 15,
-    env: { RILLPAY_FUZZ_SECONDS: process.env.RILLPAY_FUZZ_SECONDS ?? '20', CARGO_TARGET_DIR: path.join(root, 'target') },
+    env: { RILLPAY_FUZZ_SECONDS: process.env.RILLPAY_FUZZ_SECONDS ?? '20' },
   });
 }
 
