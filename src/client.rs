@@ -1,0 +1,409 @@
+//! `Client`, the JavaScript class: the terms, the store, the lock, and the channels of one server.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::StreamExt;
+use js_sys::Array;
+use rillpay_channel::bitcoin::{Amount, Network};
+use rillpay_channel::budget::{Budget, Limits, Spent};
+use rillpay_channel::keys::{Seed, canonical_words, new_words};
+use rillpay_channel::params::FundingKind;
+use rillpay_channel::payer::{Payer, Request};
+use rillpay_channel::wire::Message;
+use rillpay_channel::{Code, Msat};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::spawn_local;
+
+use crate::channel::{Channel, NO_CHAIN, Shared, Site};
+use crate::error::{Error, Problem, Result};
+use crate::esplora::{Esplora, Question};
+use crate::js::{self, BudgetOptions, ClientOptions, OpenOptions};
+use crate::lock::Lock;
+use crate::session::{self, Input};
+use crate::socket::{Socket, SocketEvent};
+use crate::store::{self, Store};
+use crate::terms::{self, Terms};
+use crate::{env, env::sleep};
+
+/// The largest window to agree to, in units of price, where the page says nothing.
+const DEFAULT_MAX_WINDOW: u32 = 30;
+/// How long an answer to `open` may take.
+const OPEN_TIMEOUT_MS: u32 = 15_000;
+/// Blocks that may be found between the server's look at the chain and ours.
+const TIP_SLACK: u32 = 3;
+
+/// One server, as a page holds it.
+#[wasm_bindgen]
+pub struct Client {
+    terms: Terms,
+    site: Rc<Site>,
+    seed: Seed,
+    record: RefCell<store::Site>,
+    limits: Limits,
+    /// Spent with this server when the page was loaded: the budget per session counts from here.
+    spent_at_start: Msat,
+    lock: RefCell<Option<Lock>>,
+    persistent: Rc<Cell<bool>>,
+    opening: Cell<bool>,
+    channel: RefCell<Option<Held>>,
+    earlier: RefCell<Vec<Held>>,
+}
+
+/// A channel and the one object that JavaScript knows it by.
+struct Held {
+    shared: Rc<Shared>,
+    object: JsValue,
+}
+
+impl Held {
+    fn new(shared: Rc<Shared>) -> Self {
+        let object = Channel::new(shared.clone()).into();
+        Self { shared, object }
+    }
+}
+
+#[wasm_bindgen]
+impl Client {
+    /// See `Client.connect` in the package's types.
+    ///
+    /// # Errors
+    /// Every code that says why this browser, this page, these options or this server will not do.
+    pub async fn connect(options: JsValue) -> Result<Self> {
+        let options: ClientOptions = js::options(options)?;
+        let limits = limits(options.budget.unwrap_or_default())?;
+        let words = options.words.as_deref().map(canonical_words).transpose()?;
+        let origin = terms::origin(&options.server)?;
+        env::check()?;
+        rillpay_channel::randomize(&env::random()?);
+
+        let lock = Lock::take(&origin).await?;
+        let terms = Terms::fetch(&origin).await?;
+        accept(&terms, &options)?;
+        let esplora = match &options.esplora {
+            Some(url) => Some(terms::base_url(url, &origin).ok_or(Error::new(
+                Code::InvalidArgument,
+                "esplora has to be an https URL, or http on this machine",
+            ))?),
+            None => terms.esplora.clone(),
+        };
+        let store = Store::open(&origin).await?;
+        let record = match store.site().await? {
+            Some(record) => record,
+            None => {
+                let words = words.map_or_else(|| new_words(&env::random()?).map_err(Error::from), Ok)?;
+                let record = store::Site::new(words);
+                store.save_site(&record).await?;
+                record
+            }
+        };
+        let seed = Seed::from_words(&record.words, terms.network).map_err(|cause| store.corrupted("", cause))?;
+        let site = Rc::new(Site {
+            store,
+            esplora: esplora.map(Esplora::new),
+            socket: terms.socket.clone(),
+        });
+        let client = Self {
+            spent_at_start: record.spent().site,
+            terms,
+            site,
+            seed,
+            record: RefCell::new(record),
+            limits,
+            lock: RefCell::new(Some(lock)),
+            persistent: Rc::new(Cell::new(env::is_persistent().await)),
+            opening: Cell::new(false),
+            channel: RefCell::new(None),
+            earlier: RefCell::new(vec![]),
+        };
+        client.resume().await
+    }
+
+    /// What the server offers.
+    ///
+    /// # Errors
+    /// None in practice.
+    #[wasm_bindgen(getter)]
+    pub fn terms(&self) -> Result<JsValue> {
+        js::to_value(&self.terms.view())
+    }
+
+    /// The newest channel that is not finished, or null.
+    #[wasm_bindgen(getter)]
+    pub fn channel(&self) -> JsValue {
+        let channel = self.channel.borrow();
+        channel.as_ref().map_or(JsValue::NULL, |held| held.object.clone())
+    }
+
+    /// Channels that have ended, but from which money may still come back.
+    #[wasm_bindgen(getter)]
+    pub fn earlier(&self) -> Array {
+        self.earlier.borrow().iter().map(|held| held.object.clone()).collect()
+    }
+
+    /// False when the browser may evict what is stored.
+    #[wasm_bindgen(getter)]
+    pub fn persistent(&self) -> bool {
+        self.persistent.get()
+    }
+
+    /// The recovery words.
+    #[wasm_bindgen(js_name = recoveryWords)]
+    pub fn recovery_words(&self) -> String {
+        self.record.borrow().words.clone()
+    }
+
+    /// See `Client.open` in the package's types.
+    ///
+    /// # Errors
+    /// [`Problem::ChannelOpen`], [`Code::DepositTooSmall`], [`Code::InvalidArgument`], [`Problem::ConnectionLost`],
+    /// [`Problem::ChainUnreachable`], what the server refuses with, and whatever does not fit in its answer.
+    pub async fn open(&self, options: JsValue) -> Result<JsValue> {
+        let options: OpenOptions = js::options(options)?;
+        if self.opening.replace(true) {
+            return Err(Problem::ChannelOpen.into());
+        }
+        let opened = self.open_channel(Amount::from_sat(options.deposit_sat)).await;
+        self.opening.set(false);
+        opened
+    }
+
+    /// Closes socket, store and lock; the channel stays open.
+    pub fn disconnect(&self) {
+        // The lock goes last: nothing of ours may be written after another tab has it.
+        let Some(lock) = self.lock.borrow_mut().take() else {
+            return;
+        };
+        let channel = self.channel.borrow().as_ref().map(|held| held.shared.clone());
+        let earlier: Vec<_> = self.earlier.borrow().iter().map(|held| held.shared.clone()).collect();
+        spawn_local(async move {
+            for shared in channel.into_iter().chain(earlier) {
+                let (ended, end) = oneshot::channel();
+                // A task that has ended already answers by being gone.
+                let _ = shared.inbox.unbounded_send(Input::End(ended));
+                let _ = end.await;
+            }
+            drop(lock);
+        });
+    }
+}
+
+impl Client {
+    /// Replays the channels that are not finished, and forgets those that are. Their events stay stored.
+    async fn resume(mut self) -> Result<Self> {
+        let listed = self.record.borrow().channels.clone();
+        let mut kept = vec![];
+        for channel in listed {
+            let payer = self.replay(&channel).await?;
+            self.record.borrow_mut().book(payer.spent());
+            // Without a look at the chain nothing is known to be finished.
+            let look = match &self.site.esplora {
+                Some(esplora) => esplora.look(&Question::about(&payer)?).await.ok(),
+                None => None,
+            };
+            let shared = session::start(self.site.clone(), payer, look);
+            if shared.is_finished() {
+                end(&shared);
+            } else {
+                kept.push((channel, Held::new(shared)));
+            }
+        }
+        let (names, mut held): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+        let forgotten = self.record.borrow().channels.len() > names.len();
+        self.record.borrow_mut().channels = names;
+        if forgotten {
+            let record = self.record.borrow().clone();
+            self.site.store.save_site(&record).await?;
+        }
+        *self.channel.borrow_mut() = held.pop();
+        *self.earlier.borrow_mut() = held;
+        self.spent_at_start = self.spent().site;
+        Ok(self)
+    }
+
+    async fn replay(&self, channel: &str) -> Result<Payer> {
+        let events = self.site.store.events(channel).await?;
+        let corrupted = |cause| self.site.store.corrupted(channel, cause);
+        let key_index = events.iter().find_map(|event| match event {
+            rillpay_channel::payer::Event::Opened { key_index, .. } => Some(*key_index),
+            _ => None,
+        });
+        let key = self.seed.channel_key(key_index.unwrap_or_default()).map_err(corrupted)?;
+        let budget = Budget::new(self.limits, self.record.borrow().spent());
+        let payer = Payer::replay(events, key, budget).map_err(corrupted)?;
+        if payer.id().to_string() != channel {
+            return Err(corrupted(MISFILED));
+        }
+        Ok(payer)
+    }
+
+    async fn open_channel(&self, deposit: Amount) -> Result<JsValue> {
+        if self.lock.borrow().is_none() {
+            return Err(Problem::Disconnected.into());
+        }
+        let open = self.channel.borrow().as_ref().is_some_and(|held| !held.shared.has_ended());
+        if open {
+            return Err(Problem::ChannelOpen.into());
+        }
+        self.check_deposit(deposit)?;
+        // Asked for at the first deposit, when a viewer understands why; some browsers ask theirs.
+        let persistent = self.persistent.clone();
+        spawn_local(async move { persistent.set(env::ask_for_persistence().await) });
+
+        let tip = self.site.esplora.as_ref().ok_or(NO_CHAIN)?.tip().await?;
+        let request = self.request(deposit).await?;
+        let (params, signature) = ask(&self.terms, &request).await?;
+        let step = request.opened(params, signature, tip)?;
+        let spent = self.spent();
+        let saved = step
+            .save_async(async |events| self.store_new(events, spent).await)
+            .await?;
+        let payer = Payer::create(saved, request.key, self.budget(spent))?;
+        let held = Held::new(session::start(self.site.clone(), payer, None));
+        let object = held.object.clone();
+        if let Some(ended) = self.channel.borrow_mut().replace(held) {
+            self.earlier.borrow_mut().push(ended);
+        }
+        Ok(object)
+    }
+
+    fn check_deposit(&self, deposit: Amount) -> Result<()> {
+        use rillpay_channel::Detail;
+
+        let (code, bound) = if deposit < self.terms.min_deposit {
+            (Code::DepositTooSmall, self.terms.min_deposit)
+        } else if deposit > self.terms.max_deposit {
+            (Code::InvalidArgument, self.terms.max_deposit)
+        } else {
+            return Ok(());
+        };
+        let error = rillpay_channel::Error::new(code, "the deposit is outside the server's bounds");
+        Err(error.with(Detail::Amount(bound)).into())
+    }
+
+    /// What to ask for, with a key that was never used: its number is stored as used before the server sees the key.
+    async fn request(&self, deposit: Amount) -> Result<Request> {
+        let key_index = self.record.borrow().next_key;
+        let mut record = self.record.borrow().clone();
+        record.next_key = key_index.saturating_add(1);
+        self.site.store.save_site(&record).await?;
+        *self.record.borrow_mut() = record;
+        Ok(Request {
+            network: self.terms.network,
+            funding_kind: FundingKind::default(),
+            key: self.seed.channel_key(key_index)?,
+            key_index,
+            return_script: self.seed.return_script(key_index)?,
+            deposit,
+            tariff: self.terms.tariff,
+            node: self.terms.node,
+            max_lifetime: self.terms.expiry_blocks.saturating_add(TIP_SLACK),
+            purpose: self.terms.purpose.clone(),
+        })
+    }
+
+    async fn store_new(&self, events: &[rillpay_channel::payer::Event], spent: Spent) -> Result<()> {
+        let [rillpay_channel::payer::Event::Opened { params, .. }] = events else {
+            return Err(Error::new(Code::InvalidArgument, "a channel begins with its opening"));
+        };
+        let id = params.id();
+        let mut record = self.record.borrow().clone();
+        record.channels.push(id.to_string());
+        record.book(spent);
+        self.site.store.create(&record, &id, events).await?;
+        *self.record.borrow_mut() = record;
+        Ok(())
+    }
+
+    /// The books of the newest channel, else those stored.
+    fn spent(&self) -> Spent {
+        let channel = self.channel.borrow();
+        channel.as_ref().map_or_else(
+            || self.record.borrow().spent(),
+            |held| held.shared.payer.borrow().spent(),
+        )
+    }
+
+    /// The budget of a new channel: what this session has spent already counts against its limit.
+    fn budget(&self, spent: Spent) -> Budget {
+        let used = spent.site.saturating_sub(self.spent_at_start);
+        let limits = Limits {
+            session: self.limits.session.map(|limit| limit.saturating_sub(used)),
+            ..self.limits
+        };
+        Budget::new(limits, spent)
+    }
+}
+
+const MISFILED: rillpay_channel::Error =
+    rillpay_channel::Error::new(Code::CorruptedStore, "a channel is stored under another one's name");
+
+/// Ends the task of a channel that nobody holds.
+fn end(shared: &Shared) {
+    let (ended, _) = oneshot::channel();
+    let _ = shared.inbox.unbounded_send(Input::End(ended));
+}
+
+fn limits(options: BudgetOptions) -> Result<Limits> {
+    let msat = |limit: Option<u64>| match limit.map(Msat::new) {
+        Some(None) => Err(Error::new(Code::InvalidArgument, "a budget above all the bitcoin there can be")),
+        Some(limit) => Ok(limit),
+        None => Ok(None),
+    };
+    Ok(Limits {
+        session: msat(options.per_session_msat)?,
+        day: msat(options.per_day_msat)?,
+        site: msat(options.per_site_msat)?,
+    })
+}
+
+/// Whether the page agrees to these terms.
+fn accept(terms: &Terms, options: &ClientOptions) -> Result<()> {
+    if let Some(name) = &options.network {
+        let wanted: Network =
+            terms::parse_network(name).ok_or(Error::new(Code::InvalidArgument, "there is no such network"))?;
+        if wanted != terms.network {
+            return Err(Error::new(Code::WrongNetwork, "this server is on another Bitcoin network"));
+        }
+    }
+    if terms.tariff.window > options.max_window_units.unwrap_or(DEFAULT_MAX_WINDOW) {
+        return Err(Error::new(Code::UnacceptableTerms, "this server wants too much in advance"));
+    }
+    Ok(())
+}
+
+/// Asks for a channel on a socket of its own.
+async fn ask(
+    terms: &Terms,
+    request: &Request,
+) -> Result<(
+    Box<rillpay_channel::ChannelParams>,
+    rillpay_channel::bitcoin::secp256k1::ecdsa::Signature,
+)> {
+    let (sender, mut events) = mpsc::unbounded();
+    let socket = Socket::open(&terms.socket, move |event| {
+        // Nobody listens any more once there is an answer.
+        let _ = sender.unbounded_send(event);
+    })?;
+    let conversation = async {
+        while let Some(SocketEvent::Frame(frame)) = events.next().await {
+            match frame.message()? {
+                Message::Welcome { node, .. } if node == terms.node => socket.send(&request.message()),
+                Message::Welcome { .. } => {
+                    return Err(Error::new(Code::WrongKey, "the server is not the one that its terms name"));
+                }
+                Message::Opened { params, signature } => return Ok((params, signature)),
+                Message::Refused(refusal) => return Err(Error::Peer(Box::new(refusal))),
+                _ => return Err(Error::new(Code::UnexpectedMessage, "the server sent what makes no sense now")),
+            }
+        }
+        Err(Problem::ConnectionLost.into())
+    };
+    let too_late = sleep(OPEN_TIMEOUT_MS);
+    futures_util::pin_mut!(conversation, too_late);
+    match futures_util::future::select(conversation, too_late).await {
+        futures_util::future::Either::Left((answer, _)) => answer,
+        futures_util::future::Either::Right(_) => Err(Problem::ConnectionLost.into()),
+    }
+}

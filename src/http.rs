@@ -1,0 +1,111 @@
+//! HTTP by `fetch`: bounded in time and in size, without cookies, never from a cache.
+
+use gloo_net::http::{RequestBuilder, Response};
+use js_sys::{JSON, Reflect, Uint8Array};
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestCache, RequestCredentials, Url};
+
+/// The longest time that one request may take.
+const TIMEOUT_MS: u32 = 15_000;
+/// The longest answer that is read.
+const MAX_BODY: usize = 256 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum HttpError {
+    /// The server says that there is no such thing.
+    NotFound,
+    /// Anything else, in a few words.
+    Failed(String),
+}
+
+/// A GET whose answer is text.
+pub(crate) async fn get_text(url: &str) -> Result<String, HttpError> {
+    let response = send(RequestBuilder::new(url)).await?;
+    text(&response).await
+}
+
+/// A GET whose answer is JSON of a known shape.
+pub(crate) async fn get_json<T: DeserializeOwned>(url: &str) -> Result<T, HttpError> {
+    parse(&get_text(url).await?).map_err(HttpError::Failed)
+}
+
+/// A POST of plain text; the answer is text, whatever the status. True where the server accepted.
+pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), HttpError> {
+    let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST))
+        .body(body)
+        .map_err(failed)?;
+    let response = request.send().await.map_err(failed)?;
+    Ok((response.ok(), text(&response).await?))
+}
+
+/// JSON text as a Rust value.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = JSON::parse(text).map_err(|_| "not JSON".to_owned())?;
+    serde_wasm_bindgen::from_value(value).map_err(|error| error.to_string())
+}
+
+fn builder(request: RequestBuilder) -> RequestBuilder {
+    request
+        .cache(RequestCache::NoStore)
+        .credentials(RequestCredentials::Omit)
+        .abort_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)))
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
+    let response = builder(request).send().await.map_err(failed)?;
+    match response.status() {
+        200..=299 => Ok(response),
+        404 => Err(HttpError::NotFound),
+        status => Err(HttpError::Failed(format!("the server answered with status {status}"))),
+    }
+}
+
+/// Reads the body piece by piece, so that a server cannot fill the memory.
+async fn text(response: &Response) -> Result<String, HttpError> {
+    let Some(body) = response.body() else {
+        return Ok(String::new());
+    };
+    let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+    let mut bytes = Vec::new();
+    loop {
+        let piece = JsFuture::from(reader.read()).await.map_err(thrown)?;
+        if get(&piece, "done").is_truthy() {
+            return String::from_utf8(bytes).map_err(|_| HttpError::Failed("not UTF-8".to_owned()));
+        }
+        let piece: Uint8Array = get(&piece, "value").unchecked_into();
+        bytes.extend_from_slice(&piece.to_vec());
+        if bytes.len() > MAX_BODY {
+            // Nobody waits for the end of what is given up.
+            drop(reader.cancel());
+            return Err(HttpError::Failed("the answer is too long".to_owned()));
+        }
+    }
+}
+
+fn get(object: &JsValue, key: &str) -> JsValue {
+    Reflect::get(object, &key.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+fn failed(error: gloo_net::Error) -> HttpError {
+    HttpError::Failed(error.to_string())
+}
+
+fn thrown(error: JsValue) -> HttpError {
+    let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+    HttpError::Failed(text.unwrap_or_default())
+}
+
+/// Whether secrets and money may go over this URL: `https`, or `http` to this very machine.
+pub(crate) fn is_trustworthy(url: &Url) -> bool {
+    match url.protocol().as_str() {
+        "https:" => true,
+        "http:" => {
+            let host = url.hostname();
+            matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,145 @@
+//! A consistent picture of one channel, as JavaScript sees it.
+
+use rillpay_channel::bitcoin::{Address, Amount};
+use rillpay_channel::payee::SeenOutput;
+use rillpay_channel::payer::{Payer, Phase};
+use rillpay_channel::uri::payment_uri;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::esplora::Look;
+
+/// What the payer machine does not know by itself.
+pub(crate) struct Surroundings<'a> {
+    /// The browser's latest look at the chain; `None` before the first.
+    pub(crate) look: Option<&'a Look>,
+    /// The session's token, in hex, while a socket is attached.
+    pub(crate) session: Option<&'a str>,
+}
+
+/// See `ChannelSnapshot` in the package's types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Snapshot {
+    id: String,
+    pub(crate) phase: &'static str,
+    address: String,
+    uri: String,
+    deposit_sat: u64,
+    capacity_sat: u64,
+    confirmations: u32,
+    confirmations_required: u16,
+    funding_txid: Option<String>,
+    paid_sat: u64,
+    delivered_msat: u64,
+    price_msat: u64,
+    unit: &'static str,
+    expiry_height: u32,
+    tip_height: u32,
+    attached: bool,
+    paused: bool,
+    session: Option<String>,
+    pub(crate) statement: Option<StatementView>,
+}
+
+/// See `Statement` in the package's types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatementView {
+    paid_sat: u64,
+    returned_sat: u64,
+    txid: Option<String>,
+    confirmed: bool,
+    return_address: String,
+}
+
+impl Snapshot {
+    /// The picture of a channel now.
+    ///
+    /// # Errors
+    /// None in practice: every agreed script has an address.
+    pub(crate) fn of(payer: &Payer, around: &Surroundings<'_>) -> Result<Self> {
+        let params = payer.params();
+        let address = params.address()?;
+        let deposit = deposit(payer, around.look);
+        let tip = around.look.map_or(0, |look| look.tip);
+        Ok(Self {
+            id: payer.id().to_string(),
+            phase: phase(payer, around.look),
+            uri: payment_uri(&address, payer.deposit(), &params.purpose),
+            address: address.to_string(),
+            deposit_sat: payer.deposit().to_sat(),
+            capacity_sat: deposit.map_or(0, |output| output.funding.capacity.to_sat()),
+            confirmations: deposit.map_or(0, |output| output.confirmations),
+            confirmations_required: params.confirmations,
+            funding_txid: deposit.map(|output| output.funding.outpoint.txid.to_string()),
+            paid_sat: payer.paid().to_sat(),
+            delivered_msat: payer.owed().get(),
+            price_msat: params.tariff.price.get(),
+            unit: params.tariff.unit.as_str(),
+            expiry_height: params.expiry,
+            tip_height: tip,
+            attached: around.session.is_some(),
+            paused: payer.is_paused(),
+            session: around.session.map(str::to_owned),
+            statement: statement(payer)?,
+        })
+    }
+}
+
+/// The deposit that counts: the one agreed, else the most confirmed of those seen.
+fn deposit(payer: &Payer, look: Option<&Look>) -> Option<SeenOutput> {
+    let seen = look.map_or(&[][..], |look| &look.outputs);
+    match payer.funding() {
+        Some(funding) => {
+            let now = seen.iter().find(|output| output.funding == *funding).copied();
+            // Spent, or not looked at yet: it was confirmed as deeply as agreed once.
+            Some(now.unwrap_or(SeenOutput {
+                funding: *funding,
+                confirmations: payer.params().confirmations.into(),
+            }))
+        }
+        None => seen.iter().max_by_key(|output| output.confirmations).copied(),
+    }
+}
+
+fn phase(payer: &Payer, look: Option<&Look>) -> &'static str {
+    let expired = look.is_some_and(|look| look.tip >= payer.params().expiry);
+    let seen = look.is_some_and(|look| !look.outputs.is_empty());
+    let confirmed = payer.spend().is_some_and(|spend| spend.confirmed);
+    match payer.phase() {
+        // A second deposit to the same address waits for its refund.
+        Phase::Settled | Phase::Refunded if confirmed && expired && seen => "refundable",
+        Phase::Refunded => "refunded",
+        Phase::Settled if confirmed => "settled",
+        Phase::Settled => "closing",
+        _ if expired => "refundable",
+        Phase::Stopping | Phase::Closing | Phase::Closed => "closing",
+        Phase::Open => "open",
+        Phase::Opened if seen => "confirming",
+        Phase::Opened => "opened",
+    }
+}
+
+/// What the end of the channel is worth to both, once the payee has signed it or the chain shows it.
+fn statement(payer: &Payer) -> Result<Option<StatementView>> {
+    if !matches!(payer.phase(), Phase::Closed | Phase::Settled | Phase::Refunded) {
+        return Ok(None);
+    }
+    let params = payer.params();
+    let spend = payer.spend();
+    let paid = match (spend, payer.closing()) {
+        (Some(spend), _) if spend.refund => Amount::ZERO,
+        (_, Some(closing)) => closing.cumulative,
+        (_, None) => payer.paid(),
+    };
+    let return_address = Address::from_script(&params.return_script, params.network)
+        .map_or_else(|_| String::new(), |address| address.to_string());
+    Ok(Some(StatementView {
+        paid_sat: paid.to_sat(),
+        returned_sat: spend.map_or_else(|| payer.returned(), |spend| spend.returned).to_sat(),
+        txid: spend.map(|spend| spend.txid.to_string()),
+        confirmed: spend.is_some_and(|spend| spend.confirmed),
+        return_address,
+    }))
+}

@@ -1,0 +1,190 @@
+//! What survives a reload: IndexedDB, database `rillpay`.
+//!
+//! | object store | key | value |
+//! | --- | --- | --- |
+//! | `sites` | server's origin | the recovery words, the number of the next key, the unfinished channels, the budget's books |
+//! | `events` | `[origin, channel, slot]` | the newest event of each slot, encoded by the core |
+//!
+//! Everything that one decision changes is written in one transaction with strict durability, and counts as stored only
+//! when the browser says `complete`. Replay treats all of it as hostile: see [`rillpay_channel::payer::Payer::replay`].
+
+mod idb;
+
+use std::collections::BTreeMap;
+
+use js_sys::{Array, JsString, Uint8Array};
+use rillpay_channel::budget::Spent;
+use rillpay_channel::payer::Event;
+use rillpay_channel::persist::StoredEvent;
+use rillpay_channel::{ChannelId, Code, Msat};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::IdbKeyRange;
+
+use crate::error::{Error, Result};
+use crate::js;
+use idb::Database;
+
+const SITES: &str = "sites";
+const EVENTS: &str = "events";
+
+/// What is stored for a server, apart from the events of its channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Site {
+    /// BIP 39 words, the root of all keys for this server.
+    pub words: String,
+    /// The first key index that was never used.
+    pub next_key: u32,
+    /// Channels that are not finished, in hex; the newest last.
+    pub channels: Vec<String>,
+    /// Days since 1970 that `in_day_msat` counts.
+    pub day: u64,
+    /// Millisatoshi spent on that day.
+    pub in_day_msat: u64,
+    /// Millisatoshi ever spent with this server.
+    pub site_msat: u64,
+}
+
+impl Site {
+    /// The record of a server that was never met.
+    pub const fn new(words: String) -> Self {
+        Self {
+            words,
+            next_key: 0,
+            channels: vec![],
+            day: 0,
+            in_day_msat: 0,
+            site_msat: 0,
+        }
+    }
+
+    /// The budget's books.
+    pub fn spent(&self) -> Spent {
+        // More than all money is a garbled record; it counts as all money, so that nothing more can be spent.
+        let msat = |amount| Msat::new(amount).unwrap_or(Msat::MAX_MONEY);
+        Spent {
+            day: self.day,
+            in_day: msat(self.in_day_msat),
+            site: msat(self.site_msat),
+        }
+    }
+
+    /// Takes the books over, unless those here are newer.
+    pub fn book(&mut self, spent: Spent) {
+        if spent.site.get() >= self.site_msat {
+            self.day = spent.day;
+            self.in_day_msat = spent.in_day.get();
+            self.site_msat = spent.site.get();
+        }
+    }
+}
+
+/// The records of one server.
+pub struct Store {
+    database: Database,
+    server: String,
+}
+
+impl Store {
+    /// Opens the store of a server's origin.
+    ///
+    /// # Errors
+    /// [`crate::error::Problem::StorageBlocked`], [`crate::error::Problem::UnsupportedBrowser`].
+    pub async fn open(server: &str) -> Result<Self> {
+        Ok(Self {
+            database: Database::open("rillpay", &[SITES, EVENTS]).await?,
+            server: server.to_owned(),
+        })
+    }
+
+    /// What is stored for this server; `None` where nothing is.
+    ///
+    /// # Errors
+    /// [`Error::Corrupted`], and the errors of the browser.
+    pub async fn site(&self) -> Result<Option<Site>> {
+        let value = self.database.get(SITES, &self.server.as_str().into()).await?;
+        if value.is_undefined() {
+            return Ok(None);
+        }
+        serde_wasm_bindgen::from_value(value)
+            .map(Some)
+            .map_err(|_| self.corrupted("", UNREADABLE))
+    }
+
+    /// Stores what is known of this server.
+    ///
+    /// # Errors
+    /// The errors of the browser.
+    pub async fn save_site(&self, site: &Site) -> Result<()> {
+        let puts = [(SITES, JsValue::from(&self.server), js::to_value(site)?)];
+        self.database.put_all(&puts).await
+    }
+
+    /// The events of a channel, in the order that replay wants.
+    ///
+    /// # Errors
+    /// [`Error::Corrupted`], and the errors of the browser.
+    pub async fn events(&self, channel: &str) -> Result<Vec<Event>> {
+        let range = IdbKeyRange::bound(&self.key(channel, 0), &self.key(channel, u8::MAX))
+            .map_err(|cause| idb::blocked(&cause))?;
+        let values: Array = self.database.get_all(EVENTS, &range).await?.unchecked_into();
+        let mut events = Vec::new();
+        for value in values.iter() {
+            let bytes = value
+                .dyn_into::<Uint8Array>()
+                .map_err(|_| self.corrupted(channel, UNREADABLE))?;
+            events.push(Event::decode(&bytes.to_vec()).map_err(|cause| self.corrupted(channel, cause))?);
+        }
+        Ok(events)
+    }
+
+    /// Stores the events of one decision, together or not at all.
+    ///
+    /// # Errors
+    /// [`crate::error::Problem::StorageFull`], [`crate::error::Problem::StorageBlocked`]: then nothing is stored.
+    pub async fn save(&self, channel: &ChannelId, events: &[Event]) -> Result<()> {
+        self.database.put_all(&self.puts(channel, events)).await
+    }
+
+    /// Stores the events of a new channel together with what they change for the server.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub async fn create(&self, site: &Site, channel: &ChannelId, events: &[Event]) -> Result<()> {
+        let mut puts = self.puts(channel, events);
+        puts.push((SITES, JsValue::from(&self.server), js::to_value(site)?));
+        self.database.put_all(&puts).await
+    }
+
+    /// The error for a channel that does not replay.
+    pub fn corrupted(&self, channel: &str, cause: rillpay_channel::Error) -> Error {
+        Error::Corrupted {
+            server: self.server.clone(),
+            channel: channel.to_owned(),
+            cause,
+        }
+    }
+
+    fn puts(&self, channel: &ChannelId, events: &[Event]) -> Vec<(&'static str, JsValue, JsValue)> {
+        let channel = channel.to_string();
+        // Of two events of one slot in one decision the later one stands.
+        let newest: BTreeMap<u8, &Event> = events.iter().map(|event| (event.slot(), event)).collect();
+        newest
+            .into_iter()
+            .map(|(slot, event)| {
+                let bytes = Uint8Array::from(event.encode().as_slice());
+                (EVENTS, self.key(&channel, slot), bytes.into())
+            })
+            .collect()
+    }
+
+    fn key(&self, channel: &str, slot: u8) -> JsValue {
+        Array::of3(&JsString::from(self.server.as_str()), &JsString::from(channel), &slot.into()).into()
+    }
+}
+
+const UNREADABLE: rillpay_channel::Error = rillpay_channel::Error::new(
+    Code::CorruptedStore,
+    "what is stored for this site cannot be read",
+);
