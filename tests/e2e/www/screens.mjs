@@ -1,0 +1,214 @@
+/**
+ * Pictures of the page in every state, for people to look at: target/screens/STATE-WIDTH-SCHEME-LANGUAGE.png.
+ *
+ *   node tests/e2e/www/screens.mjs [STATE...]
+ *
+ * The module is a fake (fake-rillpay.ts); the video is the real clip. On the way it checks what can be checked here:
+ * that no word of the trade is on the page, that nothing is wider than the page, that each second that was fetched is
+ * counted once at its real length, that a pause fetches nothing, and that the page's own console stays silent.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import webpack from 'webpack';
+import { demo } from '../../../webpack.config.js';
+import { browser as find } from '../../../scripts/lib/browsers.mjs';
+import { serve } from './serve.mjs';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const root = path.join(here, '../../..');
+const out = path.join(root, 'target/screens');
+const dist = path.join(root, 'target/screens-site');
+
+const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--autoplay-policy=user-gesture-required'];
+const FORBIDDEN = /channel|commitment|time.?lock|通道|频道|承诺|时间锁|渠道/i;
+
+const looks = [];
+for (const width of [1280, 360])
+  for (const scheme of ['light', 'dark']) for (const lang of ['en', 'zh-CN']) looks.push({ width, scheme, lang });
+
+const OPEN = { phase: 'open', capacitySat: 3_600_000n, confirmations: 1, fundingTxid: 'ab'.repeat(32) };
+const player = (page) => page.locator('rillpay-player');
+const named = (page, name) => player(page).locator(`[data-name=${name}]`).first();
+const watch = (page) => named(page, 'watch').click();
+const state = (page, name) => page.waitForFunction((wanted) => document.querySelector('rillpay-player').state === wanted, name);
+
+/** Tells the fake, which comes with the first press, what it is to answer. */
+async function preset(page, { refused, channel, persistent = true }) {
+  await page.evaluate((answers) => (globalThis.fake = answers), { refuse: refused ?? null, preset: channel ?? null, persistent });
+}
+
+async function playing(page, change = {}) {
+  await preset(page, { channel: { ...OPEN, ...change } });
+  await watch(page);
+  await state(page, 'ready');
+  await named(page, 'play').click();
+  await page.waitForFunction(() => document.querySelector('rillpay-player').shadowRoot.querySelector('video').currentTime > 2);
+}
+
+const failing = (code) => async (page) => {
+  await preset(page, { refused: code });
+  await watch(page);
+  await state(page, 'failed');
+};
+const problem = (code) => async (page, server) => {
+  await playing(page);
+  server.unpaid = true;
+  await page.waitForTimeout(3500);
+  await page.evaluate((c) => globalThis.fake.problem(c), code);
+};
+
+/** How to bring a fresh page into each state. */
+const STATES = {
+  idle: async () => {},
+  offer: async (page) => {
+    await watch(page);
+    await state(page, 'offer');
+  },
+  deposit: async (page) => {
+    await watch(page);
+    await named(page, 'continue').click();
+    await state(page, 'deposit');
+  },
+  'deposit-small': async (page) => {
+    await preset(page, { channel: { capacitySat: 50_000n } });
+    await watch(page);
+    await state(page, 'deposit');
+  },
+  confirming: async (page) => {
+    await preset(page, { channel: { phase: 'confirming', capacitySat: 3_600_000n, confirmations: 1, confirmationsRequired: 3 } });
+    await watch(page);
+    await state(page, 'confirming');
+  },
+  ready: async (page) => {
+    await preset(page, { channel: OPEN });
+    await watch(page);
+    await state(page, 'ready');
+  },
+  watching: async (page) => {
+    await playing(page);
+  },
+  paused: async (page, server) => {
+    await playing(page);
+    await named(page, 'pause').click();
+    await page.waitForTimeout(500);
+    const before = server.requests.length;
+    await page.waitForTimeout(1500);
+    assert.equal(server.requests.length, before, 'a pause fetches nothing');
+    const { seconds, received } = await page.evaluate(() => ({
+      seconds: document.querySelector('rillpay-player').shadowRoot.querySelector('video').currentTime,
+      received: globalThis.fake.received,
+    }));
+    const segments = server.requests.filter((name) => name.endsWith('.m4s'));
+    assert.equal(new Set(segments).size, segments.length, 'no second is fetched twice');
+    assert.deepEqual(received, segments.map(() => 1000), 'each second is counted once, at its real length');
+    assert.ok(segments.length - seconds <= 3.2, `at most a few seconds ahead: ${segments.length} fetched at ${seconds}`);
+  },
+  reconnecting: async (page) => {
+    await playing(page);
+    await page.evaluate(() => globalThis.fake.channel.set({ attached: false, session: null }));
+  },
+  'price-refused': problem('ahead_of_delivery'),
+  'nearly-spent': (page) => playing(page, { capacitySat: 100_000n, deliveredMsat: 80_000_000n, paidSat: 80_000n }),
+  settling: async (page) => {
+    await playing(page);
+    await page.evaluate(() => (globalThis.fake.held = new Promise(() => {})));
+    await named(page, 'stop').click();
+    await state(page, 'settling');
+  },
+  settled: async (page) => {
+    await playing(page, { deliveredMsat: 600_000_000n, paidSat: 600_000n });
+    await named(page, 'stop').click();
+    await state(page, 'settled');
+  },
+  expired: async (page) => {
+    await preset(page, { channel: { ...OPEN, phase: 'refundable' } });
+    await watch(page);
+    await state(page, 'expired');
+  },
+  returned: async (page) => {
+    await STATES.expired(page);
+    await named(page, 'take-back').click();
+    await state(page, 'returned');
+  },
+  safety: async (page) => {
+    await preset(page, { channel: OPEN, persistent: false });
+    await watch(page);
+    await state(page, 'ready');
+    await player(page).locator('summary').click();
+    await named(page, 'words').click();
+  },
+  unreachable: failing('terms_unreachable'),
+  'another-tab': failing('another_tab'),
+  storage: failing('storage_blocked'),
+  unknown: failing('corrupted_store'),
+  'taken-over': async (page) => {
+    await playing(page);
+    await page.evaluate(() => globalThis.fake.supersede());
+    await state(page, 'failed');
+  },
+  media: async (page) => {
+    await page.evaluate(() => (document.querySelector('rillpay-player').src = '/media/nothing.m3u8'));
+    await preset(page, { channel: OPEN });
+    await watch(page);
+    await state(page, 'ready');
+    await named(page, 'play').click();
+    await state(page, 'failed');
+  },
+};
+
+function build() {
+  const config = demo({ rillpay: path.join(here, 'fake-rillpay.ts'), out: dist });
+  return new Promise((resolve, reject) =>
+    webpack(config, (error, stats) => (error || stats.hasErrors() ? reject(error ?? new Error(stats.toString('errors-only'))) : resolve())),
+  );
+}
+
+async function picture(browser, name, look) {
+  const traffic = {};
+  const server = await serve({ '/media/': path.join(root, 'www/media'), '/': dist }, traffic);
+  const { width, scheme, lang } = look;
+  const context = await browser.newContext({ viewport: { width, height: width > 500 ? 900 : 740 }, deviceScaleFactor: width > 500 ? 1 : 2, colorScheme: scheme, locale: lang });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  // The browser itself notes failed requests; the page must write nothing.
+  page.on('console', (message) => message.text().startsWith('Failed to load resource') || complaints.push(message.text()));
+  try {
+    await page.goto(`http://127.0.0.1:${server.address().port}/?lang=${lang}`);
+    await page.waitForFunction(() => document.querySelector('rillpay-player').shadowRoot?.querySelector('[data-name=watch]'));
+    await STATES[name](page, traffic);
+    await page.waitForTimeout(500);
+    const words = await page.evaluate(() => document.body.innerText + document.querySelector('rillpay-player').shadowRoot.querySelector('.card').innerText);
+    assert.doesNotMatch(words, FORBIDDEN, `${name}: words of the trade`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${name}: ${wide} px too wide`);
+    assert.deepEqual(complaints, [], `${name}: the console`);
+    await page.screenshot({ path: path.join(out, `${name}-${width}-${scheme}-${lang}.png`), fullPage: width < 500 });
+  } finally {
+    await context.close();
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+await build();
+mkdirSync(out, { recursive: true });
+const chosen = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath: find('chromium'), args: ARGS });
+let failures = 0;
+try {
+  for (const name of chosen.length ? chosen : Object.keys(STATES)) {
+    const results = await Promise.allSettled(looks.map((look) => picture(browser, name, look)));
+    const bad = results.filter(({ status }) => status === 'rejected');
+    failures += bad.length;
+    console.log(`${bad.length ? 'FAILED' : 'ok'} ${name}`);
+    for (const { reason } of bad) console.log(`   ${String(reason?.message ?? reason).split('\n').slice(0, 12).join('\n   ')}`);
+  }
+} finally {
+  await browser.close();
+}
+process.exitCode = failures ? 1 : 0;
