@@ -1,3 +1,34 @@
 //! The payee: sessions, metered gateway, durable store, settlement. See ARCHITECTURE.md.
+//!
+//! ```text
+//!  socket ──> desk ──> channels ──> store ──> committer (SQLite)
+//!    ^                    ^  ^
+//!    └── session <────────┘  ├── gatekeeper <── gateway (content)
+//!                            └── watcher, settler <── chain
+//! ```
+//!
+//! Signatures authorise (`desk`), the meter records (`gatekeeper`), settlement collects (`settler`); each change of a
+//! channel is one decision of `rillpay_channel::payee`, made under the channel's lock and durable before it has any effect.
 
+mod app;
+mod channels;
+pub mod config;
+mod desk;
+mod errors;
 pub mod gate;
+mod gatekeeper;
+pub mod gateway;
+mod limits;
+pub mod seed;
+mod server;
+mod session;
+mod settler;
+mod socket;
+mod store;
+mod terms;
+mod view;
+mod watcher;
+mod watchlist;
+
+pub use config::{Config, ConfigError};
+pub use server::{Server, StartError, serve};

@@ -1,0 +1,282 @@
+//! The channels in memory: those with a session or with work under way. All others are in the store only.
+//!
+//! Decisions on one channel are made one after the other, under its lock, and the lock is held until the decision is
+//! durable: whatever the next one reads has survived a crash. A decision whose storing failed, or whose task went away
+//! half-way, leaves no machine behind; the next one loads it from the store.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rillpay_channel::payee::{Effect, Payee, Step};
+use rillpay_channel::persist::StoredEvent;
+use rillpay_channel::wire::Token;
+use rillpay_channel::{ChannelId, Code, Error};
+use tokio::sync::Notify;
+
+use crate::errors;
+use crate::session::{Push, Session};
+use crate::store::{Loaded, Row, Store, StoreError};
+use crate::watchlist::{Look, Watch, WatchList};
+
+/// A channel in memory.
+pub(crate) struct Channel {
+    id: ChannelId,
+    /// `None` until it is loaded, and after a failure.
+    machine: tokio::sync::Mutex<Option<Loaded>>,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Held by the one request for content that is being paid for.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Something changed that a waiting request for content should look at.
+    pub(crate) progress: Notify,
+    /// Confirmations of the funding at the last look at the chain.
+    depth: AtomicU32,
+    /// What the session was last told about the chain.
+    told: Mutex<Option<Look>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Channel {
+    fn new(id: ChannelId, machine: Option<Loaded>) -> Self {
+        Self {
+            id,
+            machine: tokio::sync::Mutex::new(machine),
+            session: Mutex::new(None),
+            turn: tokio::sync::Mutex::new(()),
+            progress: Notify::new(),
+            depth: AtomicU32::new(0),
+            told: Mutex::new(None),
+        }
+    }
+
+    pub(crate) const fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        lock(&self.session).clone()
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_depth(&self, depth: u32) {
+        self.depth.store(depth, Ordering::Relaxed);
+    }
+
+    /// Takes note of a look at the chain; true if the session has not been told of it.
+    pub(crate) fn note(&self, look: &Look) -> bool {
+        self.set_depth(look.confirmations);
+        let mut told = lock(&self.told);
+        let news = told.as_ref().is_none_or(|told| told.outputs != look.outputs || told.spent != look.spent);
+        if news {
+            *told = Some(look.clone());
+        }
+        news
+    }
+
+    /// Sends to the session, if there is one.
+    pub(crate) fn push(&self, effects: Vec<Effect>) {
+        let Some(session) = self.session() else { return };
+        for effect in effects {
+            if let Effect::Send(message) = effect {
+                session.push(Push::Message(message));
+            }
+        }
+    }
+}
+
+/// All channels.
+pub(crate) struct Channels {
+    pub(crate) store: Store,
+    pub(crate) watched: WatchList,
+    /// Wakes the settler.
+    pub(crate) settle: Notify,
+    live: Mutex<HashMap<ChannelId, Weak<Channel>>>,
+    tokens: Mutex<HashMap<Token, Arc<Channel>>>,
+    next_row: AtomicU32,
+}
+
+impl Channels {
+    /// Reads what is unfinished. A channel that cannot be read is logged and left alone; the others go on.
+    pub(crate) async fn load(store: Store) -> Result<Self, StoreError> {
+        let watched = WatchList::default();
+        for loaded in store.open_channels().await? {
+            match loaded {
+                Ok(loaded) => watched.put(Watch::of(&loaded.payee)),
+                Err((row, error)) => tracing::error!(row, %error, "a channel is left alone"),
+            }
+        }
+        Ok(Self {
+            next_row: AtomicU32::new(store.next_row().await?),
+            store,
+            watched,
+            settle: Notify::new(),
+            live: Mutex::new(HashMap::new()),
+            tokens: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// The number of a fresh key. Storing the channel under it is what claims it.
+    pub(crate) fn fresh_row(&self) -> Row {
+        self.next_row.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Stores a channel just opened and gives its effects.
+    pub(crate) async fn create(&self, step: Step, row: Row, id: ChannelId) -> Result<Vec<Effect>, Error> {
+        let stored = step.save_async(async |events| self.store.create(id, row, events).await).await;
+        let saved = match stored {
+            Ok(saved) => saved,
+            Err(StoreError::Conflict) => {
+                // Another server on this store took the number: go on after its last one.
+                let next = self.store.next_row().await.map_err(|error| errors::of_store(&error))?;
+                self.next_row.fetch_max(next, Ordering::Relaxed);
+                return Err(Error::new(Code::Unavailable, "try again"));
+            }
+            Err(error) => return Err(errors::of_store(&error)),
+        };
+        let (payee, effects) = Payee::create(saved)?;
+        self.watched.put(Watch::of(&payee));
+        Ok(effects)
+    }
+
+    /// The channel, in memory from now on as long as somebody holds it.
+    pub(crate) async fn get(&self, id: ChannelId) -> Result<Arc<Channel>, Error> {
+        if let Some(channel) = self.live(id) {
+            return Ok(channel);
+        }
+        let loaded = self.store.load(id).await.map_err(|error| {
+            tracing::error!(channel = %id, %error, "a channel cannot be loaded");
+            errors::of_store(&error)
+        })?;
+        let loaded = loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))?;
+        let mut live = lock(&self.live);
+        // Somebody else may have loaded it meanwhile: there is one only.
+        if let Some(channel) = live.get(&id).and_then(Weak::upgrade) {
+            return Ok(channel);
+        }
+        let channel = Arc::new(Channel::new(id, Some(loaded)));
+        live.insert(id, Arc::downgrade(&channel));
+        Ok(channel)
+    }
+
+    /// The channel, if it is in memory.
+    pub(crate) fn live(&self, id: ChannelId) -> Option<Arc<Channel>> {
+        lock(&self.live).get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Forgets the channels that nobody holds any more.
+    pub(crate) fn sweep(&self) {
+        let mut live = lock(&self.live);
+        live.retain(|_, channel| channel.strong_count() > 0);
+        live.shrink_to_fit();
+    }
+
+    /// The channel and session behind a token.
+    pub(crate) fn by_token(&self, token: &Token) -> Option<(Arc<Channel>, Arc<Session>)> {
+        let channel = lock(&self.tokens).get(token).cloned()?;
+        let session = channel.session().filter(|session| session.token == *token)?;
+        Some((channel, session))
+    }
+
+    /// Decides, makes it durable, and gives the effects. `epoch` is the session's that asks; the server itself asks
+    /// with `None`.
+    pub(crate) async fn decide(
+        &self,
+        channel: &Channel,
+        epoch: Option<u64>,
+        decide: impl FnOnce(&Payee) -> Result<Step, Error>,
+    ) -> Result<Vec<Effect>, Error> {
+        let mut slot = channel.machine.lock().await;
+        let mut machine = self.take(channel, &mut slot).await?;
+        let step = match fence(&machine.payee, epoch).and_then(|()| decide(&machine.payee)) {
+            Ok(step) => step,
+            Err(error) => {
+                *slot = Some(machine);
+                return Err(error);
+            }
+        };
+        let (row, version, changes) = (machine.row, machine.version, !step.events().is_empty());
+        let concerns_chain = step.events().iter().any(|event| Watch::concerns(event.slot()));
+        // From here on until the end the slot is empty: were this broken off, nobody would go on with an old state.
+        let saved =
+            step.save_async(async |events| self.store.write(row, version, events).await).await.map_err(|error| {
+                tracing::warn!(channel = %channel.id, %error, "a decision was not stored");
+                errors::of_store(&error)
+            })?;
+        let effects = machine.payee.commit(saved)?;
+        if changes {
+            machine.version = version.next();
+        }
+        if concerns_chain {
+            self.watched.put(Watch::of(&machine.payee));
+        }
+        if effects.contains(&Effect::Settle) {
+            self.settle.notify_one();
+        }
+        *slot = Some(machine);
+        Ok(effects)
+    }
+
+    /// Looks at a channel's state.
+    pub(crate) async fn look<T>(
+        &self,
+        channel: &Channel,
+        epoch: Option<u64>,
+        look: impl FnOnce(&Payee) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut slot = channel.machine.lock().await;
+        let machine = self.take(channel, &mut slot).await?;
+        let seen = fence(&machine.payee, epoch).and_then(|()| look(&machine.payee));
+        *slot = Some(machine);
+        seen
+    }
+
+    async fn take(&self, channel: &Channel, slot: &mut Option<Loaded>) -> Result<Loaded, Error> {
+        if let Some(machine) = slot.take() {
+            return Ok(machine);
+        }
+        let loaded = self.store.load(channel.id).await.map_err(|error| errors::of_store(&error))?;
+        loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))
+    }
+
+    /// Makes a session the channel's one; the one before is told and fenced off.
+    pub(crate) fn attach(&self, channel: &Arc<Channel>, session: Arc<Session>) {
+        let mut current = lock(&channel.session);
+        // Two may attach at a time: the later epoch stands, whichever comes here first.
+        if current.as_ref().is_some_and(|current| current.epoch > session.epoch) {
+            session.push(Push::Superseded);
+            return;
+        }
+        lock(&channel.told).take();
+        lock(&self.tokens).insert(session.token, Arc::clone(channel));
+        if let Some(before) = current.replace(session) {
+            lock(&self.tokens).remove(&before.token);
+            before.push(Push::Superseded);
+        }
+        drop(current);
+        channel.progress.notify_waiters();
+    }
+
+    /// A session is over.
+    pub(crate) fn detach(&self, channel: &Arc<Channel>, session: &Arc<Session>) {
+        lock(&self.tokens).remove(&session.token);
+        let mut current = lock(&channel.session);
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+            *current = None;
+        }
+        drop(current);
+        channel.progress.notify_waiters();
+    }
+}
+
+fn fence(payee: &Payee, epoch: Option<u64>) -> Result<(), Error> {
+    if epoch.is_some_and(|epoch| epoch != payee.epoch()) {
+        return Err(errors::SUPERSEDED);
+    }
+    Ok(())
+}

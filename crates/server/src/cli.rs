@@ -1,0 +1,99 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use clap::{Parser, Subcommand};
+use rillpay_chain::Chain;
+use rillpay_chain::kernel::{KernelChain, KernelConfig};
+use rillpay_server::config::Backend;
+use rillpay_server::{Config, Server};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::standalone::{self, Standalone};
+
+/// Sells content by the second, over Bitcoin payment channels.
+#[derive(Debug, Parser)]
+#[command(name = "rillpay-server", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves as a configuration file says (docs/rillpay.example.toml explains every key).
+    Run {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Shows everything on this computer: a private chain, a wallet with coins, a page with a video.
+    Demo(Standalone),
+    /// Checks a configuration file and says what is wrong with it.
+    CheckConfig {
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rillpay-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    if let Command::CheckConfig { file } = &command {
+        Config::load(file)?;
+        println!("{} is in order", file.display());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Run { config } => serve(&config).await,
+            Command::Demo(options) => standalone::run(&options, ended()?).await,
+            Command::CheckConfig { .. } => Ok(()),
+        }
+    })
+}
+
+async fn serve(file: &Path) -> Result<()> {
+    let config = Config::load(file)?;
+    let chain: Arc<dyn Chain> = match config.chain.backend {
+        Backend::Kernel => {
+            let data_dir = Some(config.data_dir.join("chain"));
+            Arc::new(KernelChain::open(KernelConfig { data_dir, ..KernelConfig::default() }).await?)
+        }
+    };
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let server = Server::open(config, chain).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(server.run(listener, Router::new(), ended()?).await?)
+}
+
+/// Completes when the system asks the program to end.
+fn ended() -> Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            // Where Ctrl-C cannot be heard of, only `terminate` ends the program.
+            Ok(()) = tokio::signal::ctrl_c() => {}
+        }
+    })
+}

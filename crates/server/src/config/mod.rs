@@ -1,0 +1,381 @@
+//! The operator's configuration, checked: whatever passes can be served with.
+//!
+//! A bad value is answered with a sentence that names its key. The commented example, `docs/rillpay.example.toml`, is
+//! parsed by a test.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Uri};
+use rillpay_channel::bitcoin::address::NetworkUnchecked;
+use rillpay_channel::bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf};
+use rillpay_channel::payee::Offer;
+use rillpay_channel::tariff::{Tariff, Unit};
+use rillpay_channel::{Msat, params};
+
+use crate::gateway::FreePattern;
+
+/// Everything the server needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Store, seed file and, for the embedded chain, blocks.
+    pub data_dir: PathBuf,
+    /// The file with the operator's recovery words; the environment variable `RILLPAY_SEED_WORDS` comes first.
+    pub seed_file: PathBuf,
+    /// Where settlements pay to.
+    pub payout: ScriptBuf,
+    /// What the terms name for a browser's own look at the chain: absolute, or relative to the terms; or nothing.
+    pub esplora: Option<String>,
+    /// Where the chain is asked.
+    pub chain: ChainConfig,
+    /// What a channel is offered at.
+    pub offer: Offer,
+    /// How settlements are made.
+    pub settlement: SettlementPolicy,
+    /// What is sold.
+    pub content: Content,
+    /// What is free besides playlists, initialisation segments and pictures.
+    pub free: Vec<FreePattern>,
+    /// How long a request for content waits for its payment before it is answered 402.
+    pub wait: Duration,
+    /// What one visitor, or all of them, may take.
+    pub limits: Limits,
+    /// Pages of other origins that may ask for terms and content.
+    pub cors: Cors,
+}
+
+/// Where the chain is asked.
+#[derive(Clone, Debug)]
+pub struct ChainConfig {
+    /// Who answers.
+    pub backend: Backend,
+    /// Nothing is served when the backend was last in step longer ago than this.
+    pub max_age: Duration,
+}
+
+/// Who answers questions about the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded chain (regtest only).
+    Kernel,
+}
+
+/// How settlements are made.
+#[derive(Clone, Debug)]
+pub struct SettlementPolicy {
+    /// No settlement pays less.
+    pub floor: FeeRate,
+    /// No settlement pays more.
+    pub cap: FeeRate,
+    /// How long a closed channel waits for others to share a transaction with.
+    pub merge_delay: Duration,
+}
+
+/// What is sold, and where in the URL space it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The path prefix, such as `/media`.
+    pub path: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where content comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of files.
+    Folder(PathBuf),
+    /// Another HTTP server: its URL, and the names under which its playlists are looked for.
+    Upstream(String, Vec<String>),
+}
+
+/// What one visitor, or all of them, may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Channels opened per minute, by all together.
+    pub opens_per_minute: u32,
+    /// Sockets at a time.
+    pub sockets: u32,
+    /// Frames per second on one socket; twice as many in a burst.
+    pub frames_per_second: u32,
+    /// Pages of 4 KiB that the store may take; `None` for as many as the disk has.
+    pub store_pages: Option<u32>,
+}
+
+/// Pages of other origins that may ask for terms and content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// These; possibly none.
+    Origins(Vec<HeaderValue>),
+    /// All: what is sold is guarded by payment, not by origin.
+    Any,
+}
+
+/// SQLite's pages have 4 KiB.
+const PAGES_PER_MEBIBYTE: u32 = 256;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not TOML, a key is unknown or missing, or a value is of the wrong type.
+    #[error("the configuration is garbled: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A value makes no sense.
+    #[error("the configuration's key `{key}` {why}")]
+    Value {
+        /// Its key, dotted.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn bad<T>(key: &'static str, why: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Value { key, why: why.into() })
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it count from its own folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`], a sentence that names the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Checks a configuration's text. Relative paths in it count from `base`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let file: file::File = toml::from_str(text)?;
+        let network = network(&file.network)?;
+        let data_dir = base.join(&file.data_dir);
+        Ok(Self {
+            listen: file
+                .listen
+                .parse()
+                .or_else(|_| bad("listen", "has to be an address and a port, such as 127.0.0.1:8080"))?,
+            seed_file: file.seed.file.as_ref().map_or_else(|| data_dir.join("seed.words"), |path| base.join(path)),
+            data_dir,
+            payout: payout(&file.payout, network)?,
+            esplora: file.esplora.as_deref().map(esplora).transpose()?,
+            chain: chain(&file.chain, network)?,
+            offer: offer(&file, network)?,
+            settlement: settlement(&file.settlement)?,
+            wait: wait(file.content.wait_milliseconds)?,
+            free: free(&file.content.free)?,
+            content: content(&file.content, base)?,
+            limits: limits(&file.limits)?,
+            cors: cors(&file.cors)?,
+        })
+    }
+}
+
+fn network(name: &str) -> Result<Network, ConfigError> {
+    match name {
+        "bitcoin" => Ok(Network::Bitcoin),
+        "testnet" => Ok(Network::Testnet),
+        "testnet4" => Ok(Network::Testnet4),
+        "signet" => Ok(Network::Signet),
+        "regtest" => Ok(Network::Regtest),
+        _ => bad("network", format!("is \"{name}\"; it has to be bitcoin, testnet, testnet4, signet or regtest")),
+    }
+}
+
+fn payout(text: &str, network: Network) -> Result<ScriptBuf, ConfigError> {
+    let Ok(address) = text.parse::<Address<NetworkUnchecked>>() else {
+        return bad("payout", "is not a Bitcoin address");
+    };
+    let Ok(address) = address.require_network(network) else {
+        return bad("payout", format!("is not an address of the network {network}"));
+    };
+    let script = address.script_pubkey();
+    params::validate_return_script(&script)
+        .or_else(|_| bad("payout", "is an address of a kind that is not supported"))?;
+    Ok(script)
+}
+
+fn esplora(text: &str) -> Result<String, ConfigError> {
+    let absolute = text.starts_with("https://") || text.starts_with("http://");
+    if !(absolute || text.starts_with('/')) || text.parse::<Uri>().is_err() {
+        return bad("esplora", "has to be an http(s) URL or a path that begins with /");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn chain(chain: &file::Chain, network: Network) -> Result<ChainConfig, ConfigError> {
+    let backend = match chain.backend.as_str() {
+        "kernel" if network == Network::Regtest => Backend::Kernel,
+        "kernel" => return bad("chain.backend", "is \"kernel\", which is for the network regtest only"),
+        other => return bad("chain.backend", format!("is \"{other}\"; it has to be kernel")),
+    };
+    if !(1..=3600).contains(&chain.max_age_seconds) {
+        return bad("chain.max_age_seconds", "has to be between 1 and 3600");
+    }
+    Ok(ChainConfig { backend, max_age: Duration::from_secs(chain.max_age_seconds) })
+}
+
+fn offer(file: &file::File, network: Network) -> Result<Offer, ConfigError> {
+    let file::File { tariff, deposit, channel, .. } = file;
+    let unit = match tariff.unit.as_str() {
+        "second" => Unit::Second,
+        "byte" => Unit::Byte,
+        "request" => Unit::Request,
+        other => return bad("tariff.unit", format!("is \"{other}\"; it has to be second, byte or request")),
+    };
+    let Some(price) = Msat::new(tariff.price_msat).filter(|price| *price != Msat::ZERO) else {
+        return bad("tariff.price_msat", "has to be above zero and below all the money there is");
+    };
+    let window = tariff.window_units;
+    let tariff = Tariff { unit, price, window };
+    if window == 0 || tariff.validate().is_err() {
+        return bad("tariff.window_units", "has to be at least 1 and worth less than all the money there is");
+    }
+    let (min_deposit, max_deposit) = (Amount::from_sat(deposit.min_sat), Amount::from_sat(deposit.max_sat));
+    // The dust limit of the dearest return script (P2PKH) is 546 satoshi.
+    if min_deposit < Amount::from_sat(1000) {
+        return bad("deposit.min_sat", "has to be at least 1000: less is not worth its fees");
+    }
+    if max_deposit < min_deposit || max_deposit > Amount::MAX_MONEY {
+        return bad("deposit.max_sat", "has to be at least deposit.min_sat and at most all the money there is");
+    }
+    let window_costs = tariff.cost(tariff.window_quantity()).map(Msat::to_amount_ceil);
+    if window_costs.is_none_or(|cost| cost > max_deposit) {
+        return bad("deposit.max_sat", "does not cover one window of the tariff");
+    }
+    if deposit.confirmations == 0 {
+        return bad("deposit.confirmations", "has to be at least 1: an unconfirmed deposit can be taken back");
+    }
+    let (stop_margin, close_margin) = (channel.stop_margin_blocks, channel.close_margin_blocks);
+    if close_margin == 0 {
+        return bad("channel.close_margin_blocks", "has to be at least 1");
+    }
+    if network == Network::Bitcoin && close_margin < 144 {
+        return bad("channel.close_margin_blocks", "has to be at least 144 (a day) on the main network");
+    }
+    if stop_margin < close_margin {
+        return bad("channel.stop_margin_blocks", "has to be at least channel.close_margin_blocks");
+    }
+    let lifetime = channel.lifetime_blocks;
+    if lifetime <= u32::from(stop_margin).saturating_add(deposit.confirmations.into()) || lifetime > 52_560 {
+        return bad(
+            "channel.lifetime_blocks",
+            "has to exceed the stop margin and the confirmations, and be at most 52560 (a year)",
+        );
+    }
+    let printable = file.origin.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    if file.origin.is_empty() || file.origin.len() > params::MAX_PURPOSE.into() || !printable {
+        return bad("origin", "has to be the site's origin, such as https://video.example, in at most 120 characters");
+    }
+    Ok(Offer {
+        network,
+        tariff,
+        min_deposit,
+        max_deposit,
+        confirmations: deposit.confirmations,
+        lifetime,
+        stop_margin,
+        close_margin,
+        purpose: file.origin.clone(),
+    })
+}
+
+fn settlement(settlement: &file::Settlement) -> Result<SettlementPolicy, ConfigError> {
+    let rate = |sat| FeeRate::from_sat_per_vb(sat).filter(|_| (1..=10_000).contains(&sat));
+    let Some(floor) = rate(settlement.min_sat_per_vbyte) else {
+        return bad("settlement.min_sat_per_vbyte", "has to be between 1 and 10000");
+    };
+    let Some(cap) = rate(settlement.max_sat_per_vbyte).filter(|cap| *cap >= floor) else {
+        return bad("settlement.max_sat_per_vbyte", "has to be between settlement.min_sat_per_vbyte and 10000");
+    };
+    if settlement.merge_delay_seconds > 86_400 {
+        return bad("settlement.merge_delay_seconds", "has to be at most 86400 (a day)");
+    }
+    Ok(SettlementPolicy { floor, cap, merge_delay: Duration::from_secs(settlement.merge_delay_seconds) })
+}
+
+fn wait(milliseconds: u64) -> Result<Duration, ConfigError> {
+    if !(1..=60_000).contains(&milliseconds) {
+        return bad("content.wait_milliseconds", "has to be between 1 and 60000");
+    }
+    Ok(Duration::from_millis(milliseconds))
+}
+
+fn content(content: &file::Content, base: &Path) -> Result<Content, ConfigError> {
+    let path = content.path.trim_end_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    if !path.starts_with('/') || path.contains("//") || path.contains("..") || !path.bytes().all(plain) {
+        return bad("content.path", "has to be a plain path that begins with /, such as /media");
+    }
+    let source = match (&content.folder, &content.upstream) {
+        (Some(folder), None) => {
+            let folder = base.join(folder);
+            if !folder.is_dir() {
+                return bad("content.folder", format!("is not a folder: {}", folder.display()));
+            }
+            Source::Folder(folder)
+        }
+        (None, Some(upstream)) => match upstream.parse::<Uri>() {
+            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
+                Source::Upstream(upstream.clone(), content.playlists.clone())
+            }
+            _ => return bad("content.upstream", "has to be an http(s) URL"),
+        },
+        _ => return bad("content", "needs either `folder` or `upstream`"),
+    };
+    Ok(Content { path: path.to_owned(), source })
+}
+
+fn free(patterns: &[String]) -> Result<Vec<FreePattern>, ConfigError> {
+    let pattern =
+        |text: &String| text.parse().or_else(|error| bad("content.free", format!("holds \"{text}\": {error}")));
+    patterns.iter().map(pattern).collect()
+}
+
+fn limits(limits: &file::Limits) -> Result<Limits, ConfigError> {
+    let positive = |key, value| {
+        if value == 0 { bad(key, "has to be at least 1") } else { Ok(value) }
+    };
+    Ok(Limits {
+        opens_per_minute: positive("limits.opens_per_minute", limits.opens_per_minute)?,
+        sockets: positive("limits.sockets", limits.sockets)?,
+        frames_per_second: positive("limits.frames_per_second", limits.frames_per_second)?,
+        store_pages: limits
+            .store_mebibytes
+            .map(|size| positive("limits.store_mebibytes", size).map(|size| size.saturating_mul(PAGES_PER_MEBIBYTE)))
+            .transpose()?,
+    })
+}
+
+fn cors(cors: &file::Cors) -> Result<Cors, ConfigError> {
+    if cors.origins == ["*"] {
+        return Ok(Cors::Any);
+    }
+    let origin = |text: &String| {
+        let scheme = text.starts_with("https://") || text.starts_with("http://");
+        let bare = text.matches('/').count() == 2;
+        HeaderValue::from_str(text)
+            .ok()
+            .filter(|_| scheme && bare)
+            .map_or_else(|| bad("cors.origins", format!("holds \"{text}\", which is no origin")), Ok)
+    };
+    cors.origins.iter().map(origin).collect::<Result<_, _>>().map(Cors::Origins)
+}

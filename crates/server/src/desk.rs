@@ -1,0 +1,182 @@
+//! What a socket says, done: the messages of the protocol, one by one.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
+use rillpay_channel::payee::{Effect, Event, Payee, Step};
+use rillpay_channel::wire::{Message, Open, Token};
+use rillpay_channel::{ChannelId, Code, Error};
+use tokio::sync::mpsc;
+
+use crate::app::App;
+use crate::channels::Channel;
+use crate::errors::{self, STALE_CHAIN};
+use crate::session::{Push, Session};
+use crate::watcher;
+
+/// One socket's place: its challenge, and its session once it has one.
+pub(crate) struct Desk<'a> {
+    app: &'a Arc<App>,
+    challenge: [u8; 32],
+    attached: Option<Attached>,
+}
+
+struct Attached {
+    channel: Arc<Channel>,
+    session: Arc<Session>,
+    outbox: mpsc::Receiver<Push>,
+}
+
+fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Error::new(Code::Unavailable, "no entropy"))?;
+    Ok(bytes)
+}
+
+impl<'a> Desk<'a> {
+    /// A desk, and the message to begin with.
+    pub(crate) fn new(app: &'a Arc<App>) -> Result<(Self, Message), Error> {
+        let challenge = random()?;
+        let welcome = Message::Welcome { challenge, node: app.node.public() };
+        let desk = Self { app, challenge, attached: None };
+        Ok((desk, welcome))
+    }
+
+    /// The next thing to say unasked.
+    pub(crate) async fn pushed(&mut self) -> Push {
+        match &mut self.attached {
+            Some(attached) => match attached.outbox.recv().await {
+                Some(push) => push,
+                None => pending().await,
+            },
+            None => pending().await,
+        }
+    }
+
+    /// Whether there is a reason to keep a silent socket.
+    pub(crate) const fn has_business(&self) -> bool {
+        self.attached.is_some()
+    }
+
+    /// The socket is gone.
+    pub(crate) fn leave(&mut self) {
+        if let Some(Attached { channel, session, outbox }) = self.attached.take() {
+            drop(outbox);
+            self.app.channels.detach(&channel, &session);
+        }
+    }
+
+    /// Does what a message asks for; gives the answers.
+    pub(crate) async fn handle(&mut self, message: Message) -> Result<Vec<Message>, Error> {
+        match message {
+            Message::Pay(paid) => {
+                let tip = self.app.view.tip();
+                let answers = self.decide(|payee| payee.pay(paid, tip)).await?;
+                self.progress();
+                Ok(answers)
+            }
+            Message::Open(request) => self.open(&request).await,
+            Message::Attach { channel, signature } => self.attach(channel, &signature).await,
+            Message::Stop => {
+                let answers = self.decide(Payee::stop).await?;
+                self.progress();
+                Ok(answers)
+            }
+            Message::Close(paid) => {
+                let app = self.app;
+                let answers = self.decide(|payee| payee.close(paid, &app.node)).await?;
+                self.progress();
+                Ok(answers)
+            }
+            Message::Refused(refusal) => {
+                if let Some(attached) = &self.attached {
+                    let code = Code::parse(&refusal.code).unwrap_or(Code::NotPaid);
+                    attached.session.set_refusal(Some(code));
+                }
+                self.progress();
+                Ok(vec![])
+            }
+            Message::Welcome { .. }
+            | Message::Opened { .. }
+            | Message::Attached { .. }
+            | Message::FundingSeen { .. }
+            | Message::Need { .. }
+            | Message::Ack { .. }
+            | Message::Stopped { .. }
+            | Message::Closed { .. }
+            | Message::Settled { .. } => Err(Error::new(Code::UnexpectedMessage, "only the server says this")),
+        }
+    }
+
+    async fn open(&self, request: &Open) -> Result<Vec<Message>, Error> {
+        if !self.app.admit_open() {
+            return Err(Error::new(Code::RateLimited, "too many channels are being opened; try again in a minute"));
+        }
+        let tip = self.app.view.fresh()?;
+        let row = self.app.channels.fresh_row();
+        let key = self.app.seed.channel_key(row)?;
+        let offer = &self.app.config.offer;
+        let step = offer.open(request, tip, key.public(), row, &self.app.node)?;
+        let Some(Event::Opened { params, .. }) = step.events().first() else {
+            return Err(Error::new(Code::InvalidArgument, "an opening without parameters"));
+        };
+        let (id, script) = (params.id(), params.funding_script());
+        // The chain is asked to watch the address before anybody can know it.
+        let followed = self.app.view.chain.follow(&script, tip).await;
+        followed.map_err(|error| errors::of_chain(&error))?;
+        let effects = self.app.channels.create(step, row, id).await?;
+        Ok(messages(effects))
+    }
+
+    async fn attach(&mut self, id: ChannelId, signature: &Signature) -> Result<Vec<Message>, Error> {
+        let token = Token(random()?);
+        let channel = self.app.channels.get(id).await?;
+        let challenge = self.challenge;
+        let effects =
+            self.app.channels.decide(&channel, None, |payee| payee.attach(&challenge, signature, token)).await?;
+        let answers = messages(effects);
+        let Some(Message::Attached { epoch, .. }) = answers.first() else {
+            return Err(Error::new(Code::InvalidArgument, "a session without an answer"));
+        };
+        self.leave();
+        let (sender, outbox) = Session::outbox();
+        let session = Arc::new(Session::new(token, *epoch, sender));
+        self.app.channels.attach(&channel, Arc::clone(&session));
+        self.attached = Some(Attached { channel: Arc::clone(&channel), session, outbox });
+        // Tells the new session about its funding. When the chain cannot be asked, the watcher tells it later.
+        if let Err(error) = watcher::look_at(self.app, &channel).await
+            && error != STALE_CHAIN
+        {
+            tracing::warn!(channel = %id, code = error.code().as_str(), "a new session's channel could not be looked at");
+        }
+        Ok(answers)
+    }
+
+    async fn decide(&self, decide: impl FnOnce(&Payee) -> Result<Step, Error>) -> Result<Vec<Message>, Error> {
+        let Attached { channel, session, .. } = self.attached()?;
+        let effects = self.app.channels.decide(channel, Some(session.epoch), decide).await?;
+        Ok(messages(effects))
+    }
+
+    fn attached(&self) -> Result<&Attached, Error> {
+        self.attached.as_ref().ok_or(Error::new(Code::UnexpectedMessage, "attach to a channel first"))
+    }
+
+    /// Wakes the request for content that waits for this.
+    fn progress(&self) {
+        if let Some(attached) = &self.attached {
+            attached.channel.progress.notify_waiters();
+        }
+    }
+}
+
+fn messages(effects: Vec<Effect>) -> Vec<Message> {
+    effects
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Send(message) => Some(message),
+            Effect::Settle => None,
+        })
+        .collect()
+}

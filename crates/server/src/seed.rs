@@ -1,0 +1,99 @@
+//! The server's recovery words: from the environment, or from a file that only its owner can read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rillpay_channel::bitcoin::Network;
+use rillpay_channel::keys::{Seed, new_words};
+
+/// The environment variable that comes before the file.
+pub const VARIABLE: &str = "RILLPAY_SEED_WORDS";
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The words are not BIP 39.
+    #[error("the recovery words in {0} are not valid")]
+    Words(String),
+    /// Others could read the file.
+    #[error("the file {path} can be read by others (mode {mode:o}); its mode has to be 600")]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file cannot be read or made.
+    #[error("the recovery words in {path} cannot be read or made: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The seed; makes the file at the first start.
+///
+/// # Errors
+/// [`SeedError`], a sentence.
+pub fn load(words: Option<&str>, path: &Path, network: Network) -> Result<Seed, SeedError> {
+    if let Some(words) = words {
+        return Seed::from_words(words, network).map_err(|_| SeedError::Words(format!("the environment's {VARIABLE}")));
+    }
+    let failed = |source| SeedError::File { path: path.to_owned(), source };
+    let words = match fs::metadata(path) {
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                return Err(SeedError::Permissions { path: path.to_owned(), mode });
+            }
+            fs::read_to_string(path).map_err(failed)?
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path).map_err(failed)?,
+        Err(error) => return Err(failed(error)),
+    };
+    Seed::from_words(&words, network).map_err(|_| SeedError::Words(path.display().to_string()))
+}
+
+fn make(path: &Path) -> std::io::Result<String> {
+    let mut entropy = [0; 16];
+    getrandom::fill(&mut entropy).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let words = new_words(&entropy).map_err(|error| std::io::Error::other(error.text()))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{words}")?;
+    file.sync_all()?;
+    tracing::warn!(
+        path = %path.display(),
+        "made new recovery words: back this file up; without it the money in open channels cannot be collected"
+    );
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_made_once_and_kept_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seed.words");
+        let first = load(None, &path, Network::Regtest).unwrap().node_key().unwrap().public();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = load(None, &path, Network::Regtest).unwrap().node_key().unwrap().public();
+        assert_eq!(first, again);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(load(None, &path, Network::Regtest), Err(SeedError::Permissions { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn the_environment_comes_first_and_bad_words_are_refused() {
+        let path = Path::new("/nowhere/seed.words");
+        let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+        assert!(load(Some(words), path, Network::Regtest).is_ok());
+        assert!(matches!(load(Some("abandon"), path, Network::Regtest), Err(SeedError::Words(_))));
+        assert!(matches!(load(None, path, Network::Regtest), Err(SeedError::File { .. })));
+    }
+}
