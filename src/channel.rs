@@ -14,7 +14,7 @@ use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use crate::error::{Error, Problem, Result};
 use crate::esplora::{Esplora, Look, Question};
-use crate::js::{self, RefundOptions};
+use crate::js;
 use crate::kit;
 use crate::session::Input;
 use crate::snapshot::{Snapshot, StatementView, Surroundings};
@@ -219,7 +219,7 @@ impl Channel {
     /// # Errors
     /// [`Code::InvalidArgument`] for what is no whole number of at least zero.
     pub fn received(&self, amount: JsValue) -> Result<()> {
-        let amount: u64 = js::options(amount)?;
+        let amount: u64 = js::argument(amount)?;
         self.shared.payer.borrow_mut().receive(amount)?;
         self.shared.changed();
         Ok(())
@@ -254,12 +254,12 @@ impl Channel {
     /// [`Code::NotExpired`], [`Code::NothingToDo`], [`Code::Uneconomic`], [`Problem::ChainUnreachable`],
     /// [`Problem::BroadcastRefused`].
     pub async fn refund(&self, options: JsValue) -> Result<String> {
-        let options: RefundOptions = if options.is_undefined() {
-            RefundOptions::default()
+        let rate = if options.is_undefined() {
+            None
         } else {
-            js::options(options)?
+            js::option(options, "satPerVbyte")?
         };
-        let rate = options.sat_per_vbyte.unwrap_or(DEFAULT_FEE_RATE);
+        let rate = rate.unwrap_or(DEFAULT_FEE_RATE);
         if rate == 0 {
             return Err(Error::new(Code::InvalidArgument, "the fee rate has to be above zero"));
         }

@@ -19,7 +19,7 @@ use wasm_bindgen_futures::spawn_local;
 use crate::channel::{Channel, NO_CHAIN, Shared, Site};
 use crate::error::{Error, Problem, Result};
 use crate::esplora::{Esplora, Question};
-use crate::js::{self, BudgetOptions, ClientOptions, OpenOptions};
+use crate::js::{self, BudgetOptions, ClientOptions};
 use crate::lock::Lock;
 use crate::session::{self, Input};
 use crate::socket::{Socket, SocketEvent};
@@ -71,8 +71,8 @@ impl Client {
     /// # Errors
     /// Every code that says why this browser, this page, these options or this server will not do.
     pub async fn connect(options: JsValue) -> Result<Self> {
-        let options: ClientOptions = js::options(options)?;
-        let limits = limits(options.budget.unwrap_or_default())?;
+        let options = ClientOptions::read(options)?;
+        let limits = limits(options.budget)?;
         let words = options.words.as_deref().map(canonical_words).transpose()?;
         let origin = terms::origin(&options.server)?;
         env::check()?;
@@ -160,11 +160,11 @@ impl Client {
     /// [`Problem::ChannelOpen`], [`Code::DepositTooSmall`], [`Code::InvalidArgument`], [`Problem::ConnectionLost`],
     /// [`Problem::ChainUnreachable`], what the server refuses with, and whatever does not fit in its answer.
     pub async fn open(&self, options: JsValue) -> Result<JsValue> {
-        let options: OpenOptions = js::options(options)?;
+        let deposit = Amount::from_sat(js::option(options, "depositSat")?);
         if self.opening.replace(true) {
             return Err(Problem::ChannelOpen.into());
         }
-        let opened = self.open_channel(Amount::from_sat(options.deposit_sat)).await;
+        let opened = self.open_channel(deposit).await;
         self.opening.set(false);
         opened
     }

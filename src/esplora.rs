@@ -5,10 +5,10 @@ use rillpay_channel::bitcoin::{Address, Amount, OutPoint, ScriptBuf, Transaction
 use rillpay_channel::commitment::Funding;
 use rillpay_channel::payee::SeenOutput;
 use rillpay_channel::payer::{Payer, Spend};
-use serde::Deserialize;
 
 use crate::error::{Error, Problem, Result};
 use crate::http::{self, HttpError};
+use crate::js::{self, Fields, FromJs};
 
 /// One consistent look at a channel's address.
 #[derive(Clone, Debug, Default)]
@@ -50,53 +50,27 @@ pub(crate) struct Esplora {
     base: String,
 }
 
-#[derive(Deserialize)]
+/// Whether a transaction is in a block, and in which.
 struct Status {
     confirmed: bool,
-    block_height: Option<u32>,
+    height: Option<u32>,
 }
 
 impl Status {
+    fn read(fields: &Fields) -> Option<Self> {
+        let status: Fields = fields.find("status")?;
+        Some(Self {
+            confirmed: status.find("confirmed")?,
+            height: status.find("block_height"),
+        })
+    }
+
     fn confirmations(&self, tip: u32) -> u32 {
-        let height = self.block_height.filter(|_| self.confirmed);
+        let height = self.height.filter(|_| self.confirmed);
         height
             .and_then(|height| tip.checked_sub(height))
             .map_or(0, |above| above.saturating_add(1))
     }
-}
-
-#[derive(Deserialize)]
-struct Utxo {
-    txid: String,
-    vout: u32,
-    value: u64,
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Outspend {
-    spent: bool,
-    txid: Option<String>,
-    vin: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct Tx {
-    vin: Vec<Input>,
-    vout: Vec<Output>,
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Input {
-    #[serde(default)]
-    witness: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    scriptpubkey: String,
-    value: u64,
 }
 
 impl Esplora {
@@ -139,70 +113,76 @@ impl Esplora {
         }
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        match http::get_json(&format!("{}{path}", self.base)).await {
-            Ok(value) => Ok(Some(value)),
+    async fn get<T: FromJs>(&self, path: &str) -> Result<Option<T>> {
+        match http::get_text(&format!("{}{path}", self.base)).await {
+            Ok(text) => js::parse(&text).map(Some).ok_or_else(nonsense),
             Err(HttpError::NotFound) => Ok(None),
             Err(error) => Err(unreachable(error)),
         }
     }
 
     async fn outputs(&self, address: &Address, tip: u32) -> Result<Vec<SeenOutput>> {
-        let listed: Vec<Utxo> = self.get(&format!("/address/{address}/utxo")).await?.ok_or_else(nonsense)?;
-        listed
-            .iter()
-            .map(|utxo| {
-                let funding = Funding {
-                    outpoint: OutPoint::new(txid(&utxo.txid)?, utxo.vout),
-                    capacity: Amount::from_sat(utxo.value),
-                };
-                let confirmations = utxo.status.confirmations(tip);
-                Ok(SeenOutput { funding, confirmations })
+        let path = format!("/address/{address}/utxo");
+        let listed: Vec<Fields> = self.get(&path).await?.ok_or_else(nonsense)?;
+        let read = |utxo: &Fields| {
+            Some(SeenOutput {
+                funding: Funding {
+                    outpoint: OutPoint::new(txid(utxo, "txid")?, utxo.find("vout")?),
+                    capacity: Amount::from_sat(utxo.find("value")?),
+                },
+                confirmations: Status::read(utxo)?.confirmations(tip),
             })
-            .collect()
+        };
+        listed.iter().map(read).collect::<Option<_>>().ok_or_else(nonsense)
     }
 
-    /// What spent the funding: the payee's settlement, or a refund of our own (which needs no payee's signature: the
-    /// second item of its witness is empty).
     async fn spend(&self, funding: OutPoint, return_script: &ScriptBuf) -> Result<Option<Spend>> {
         let path = format!("/tx/{}/outspend/{}", funding.txid, funding.vout);
-        let Some(Outspend {
-            spent: true,
-            txid: Some(by),
-            vin: Some(vin),
-        }) = self.get(&path).await?
-        else {
+        let outspend: Fields = self.get(&path).await?.ok_or_else(nonsense)?;
+        if !outspend.find("spent").ok_or_else(nonsense)? {
+            return Ok(None);
+        }
+        let by = txid(&outspend, "txid").ok_or_else(nonsense)?;
+        let input = outspend.find("vin").ok_or_else(nonsense)?;
+        let Some(tx) = self.get::<Fields>(&format!("/tx/{by}")).await? else {
+            // Replaced since: the next look shows by what.
             return Ok(None);
         };
-        let Some(tx) = self.get::<Tx>(&format!("/tx/{by}")).await? else {
-            return Ok(None);
-        };
-        let input = tx.vin.get(vin).ok_or_else(nonsense)?;
-        let script = return_script.to_hex_string();
-        let returned = tx
-            .vout
-            .iter()
-            .filter(|output| output.scriptpubkey == script)
-            .try_fold(Amount::ZERO, |sum, output| sum.checked_add(Amount::from_sat(output.value)));
-        Ok(Some(Spend {
-            txid: txid(&by)?,
-            returned: returned.ok_or_else(nonsense)?,
-            refund: input.witness.get(1).is_some_and(String::is_empty),
-            confirmed: tx.status.confirmed,
-        }))
+        read_spend(&tx, by, input, return_script).map(Some).ok_or_else(nonsense)
     }
 
     async fn refund_status(&self, known: Spend) -> Result<Option<Spend>> {
-        let tx = self.get::<Tx>(&format!("/tx/{}", known.txid)).await?;
-        Ok(tx.map(|tx| Spend {
-            confirmed: tx.status.confirmed,
-            ..known
-        }))
+        let Some(tx) = self.get::<Fields>(&format!("/tx/{}", known.txid)).await? else {
+            return Ok(None);
+        };
+        let confirmed = Status::read(&tx).ok_or_else(nonsense)?.confirmed;
+        Ok(Some(Spend { confirmed, ..known }))
     }
 }
 
-fn txid(text: &str) -> Result<Txid> {
-    text.parse().map_err(|_| nonsense())
+/// What spent the funding: the payee's settlement, or a refund of our own (which needs no payee's signature: the second
+/// item of its witness is empty).
+fn read_spend(tx: &Fields, txid: Txid, input: u32, return_script: &ScriptBuf) -> Option<Spend> {
+    let inputs: Vec<Fields> = tx.find("vin")?;
+    let witness: Vec<String> = inputs.get(usize::try_from(input).ok()?)?.find("witness")?;
+    let outputs: Vec<Fields> = tx.find("vout")?;
+    let script = return_script.to_hex_string();
+    let mut returned = Amount::ZERO;
+    for output in outputs {
+        if output.find::<String>("scriptpubkey")? == script {
+            returned = returned.checked_add(Amount::from_sat(output.find("value")?))?;
+        }
+    }
+    Some(Spend {
+        txid,
+        returned,
+        refund: witness.get(1).is_some_and(String::is_empty),
+        confirmed: Status::read(tx)?.confirmed,
+    })
+}
+
+fn txid(fields: &Fields, name: &'static str) -> Option<Txid> {
+    fields.find::<String>(name)?.parse().ok()
 }
 
 fn nonsense() -> Error {

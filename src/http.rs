@@ -1,8 +1,7 @@
 //! HTTP by `fetch`: bounded in time and in size, without cookies, never from a cache.
 
 use gloo_net::http::{RequestBuilder, Response};
-use js_sys::{JSON, Reflect, Uint8Array};
-use serde::de::DeserializeOwned;
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestCache, RequestCredentials, Url};
@@ -27,11 +26,6 @@ pub(crate) async fn get_text(url: &str) -> Result<String, HttpError> {
     text(&response).await
 }
 
-/// A GET whose answer is JSON of a known shape.
-pub(crate) async fn get_json<T: DeserializeOwned>(url: &str) -> Result<T, HttpError> {
-    parse(&get_text(url).await?).map_err(HttpError::Failed)
-}
-
 /// A POST of plain text; the answer is text, whatever the status. True where the server accepted.
 pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), HttpError> {
     let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST))
@@ -39,12 +33,6 @@ pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), H
         .map_err(failed)?;
     let response = request.send().await.map_err(failed)?;
     Ok((response.ok(), text(&response).await?))
-}
-
-/// JSON text as a Rust value.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let value = JSON::parse(text).map_err(|_| "not JSON".to_owned())?;
-    serde_wasm_bindgen::from_value(value).map_err(|error| error.to_string())
 }
 
 fn builder(request: RequestBuilder) -> RequestBuilder {

@@ -5,11 +5,12 @@ use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_channel::params::{MAX_HEIGHT, MAX_PURPOSE};
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::{Code, Msat, wire};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use web_sys::Url;
 
 use crate::error::{Error, Problem, Result};
 use crate::http::{self, HttpError, is_trustworthy};
+use crate::js::{self, Fields};
 
 /// Where every server publishes them.
 const PATH: &str = "/.well-known/rillpay";
@@ -39,25 +40,6 @@ pub struct Terms {
     pub socket: String,
     /// What channels with this server are for.
     pub purpose: String,
-}
-
-/// The terms as JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Published {
-    versions: Vec<u32>,
-    network: String,
-    node_key: String,
-    unit: String,
-    price_msat: String,
-    window_units: u32,
-    min_deposit_sat: String,
-    max_deposit_sat: String,
-    confirmations: u32,
-    expiry_blocks: u32,
-    esplora: Option<String>,
-    socket: String,
-    purpose: String,
 }
 
 /// The terms as JavaScript sees them.
@@ -112,33 +94,38 @@ impl Terms {
     /// # Errors
     /// [`Problem::InvalidTerms`] with the field, [`Code::UnsupportedVersion`].
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let published: Published = http::parse(text).map_err(|cause| Error::Browser(Problem::InvalidTerms, Some(cause)))?;
-        if !published.versions.contains(&u32::from(wire::VERSION)) {
+        let fields: Fields = js::parse(text).ok_or_else(|| invalid("no JSON object"))?;
+        let versions: Vec<u32> = fields.get("versions").map_err(invalid)?;
+        if !versions.contains(&u32::from(wire::VERSION)) {
             return Err(Error::new(
                 Code::UnsupportedVersion,
                 "this server speaks another version of the protocol",
             ));
         }
+        let text = |name| fields.get::<String>(name).map_err(invalid);
+        let number = |name| fields.get::<u32>(name).map_err(invalid);
+        let sat = |name| sat(&text(name)?).ok_or_else(|| invalid(name));
+        let esplora: Option<String> = fields.get("esplora").map_err(invalid)?;
         let terms = Self {
-            network: parse_network(&published.network).ok_or_else(|| invalid("network"))?,
-            node: published.node_key.parse().map_err(|_| invalid("nodeKey"))?,
+            network: parse_network(&text("network")?).ok_or_else(|| invalid("network"))?,
+            node: text("nodeKey")?.parse().map_err(|_| invalid("nodeKey"))?,
             tariff: Tariff {
-                unit: parse_unit(&published.unit).ok_or_else(|| invalid("unit"))?,
-                price: decimal(&published.price_msat)
+                unit: parse_unit(&text("unit")?).ok_or_else(|| invalid("unit"))?,
+                price: decimal(&text("priceMsat")?)
                     .and_then(Msat::new)
                     .ok_or_else(|| invalid("priceMsat"))?,
-                window: published.window_units,
+                window: number("windowUnits")?,
             },
-            min_deposit: sat(&published.min_deposit_sat).ok_or_else(|| invalid("minDepositSat"))?,
-            max_deposit: sat(&published.max_deposit_sat).ok_or_else(|| invalid("maxDepositSat"))?,
-            confirmations: published.confirmations,
-            expiry_blocks: published.expiry_blocks,
-            esplora: match &published.esplora {
-                Some(url) => Some(base_url(url, origin).ok_or_else(|| invalid("esplora"))?),
+            min_deposit: sat("minDepositSat")?,
+            max_deposit: sat("maxDepositSat")?,
+            confirmations: number("confirmations")?,
+            expiry_blocks: number("expiryBlocks")?,
+            esplora: match esplora {
+                Some(url) => Some(base_url(&url, origin).ok_or_else(|| invalid("esplora"))?),
                 None => None,
             },
-            socket: socket_url(&published.socket, origin).ok_or_else(|| invalid("socket"))?,
-            purpose: published.purpose,
+            socket: socket_url(&text("socket")?, origin).ok_or_else(|| invalid("socket"))?,
+            purpose: text("purpose")?,
             origin: origin.to_owned(),
         };
         terms.tariff.validate().map_err(|_| invalid("windowUnits"))?;

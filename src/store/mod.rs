@@ -10,26 +10,24 @@
 
 mod idb;
 
-use std::collections::BTreeMap;
-
 use js_sys::{Array, JsString, Uint8Array};
 use rillpay_channel::budget::Spent;
 use rillpay_channel::payer::Event;
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::{ChannelId, Code, Msat};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::IdbKeyRange;
 
 use crate::error::{Error, Result};
-use crate::js;
+use crate::js::{self, Fields, FromJs};
 use idb::Database;
 
 const SITES: &str = "sites";
 const EVENTS: &str = "events";
 
 /// What is stored for a server, apart from the events of its channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Site {
     /// BIP 39 words, the root of all keys for this server.
@@ -80,6 +78,20 @@ impl Site {
     }
 }
 
+impl FromJs for Site {
+    fn from_js(value: JsValue) -> Option<Self> {
+        let fields = Fields::from_js(value)?;
+        Some(Self {
+            words: fields.find("words")?,
+            next_key: fields.find("nextKey")?,
+            channels: fields.find("channels")?,
+            day: fields.find("day")?,
+            in_day_msat: fields.find("inDayMsat")?,
+            site_msat: fields.find("siteMsat")?,
+        })
+    }
+}
+
 /// The records of one server.
 pub struct Store {
     database: Database,
@@ -107,9 +119,8 @@ impl Store {
         if value.is_undefined() {
             return Ok(None);
         }
-        serde_wasm_bindgen::from_value(value)
-            .map(Some)
-            .map_err(|_| self.corrupted("", UNREADABLE))
+        let site = Site::from_js(value).ok_or_else(|| self.corrupted("", UNREADABLE))?;
+        Ok(Some(site))
     }
 
     /// Stores what is known of this server.
@@ -168,13 +179,11 @@ impl Store {
 
     fn puts(&self, channel: &ChannelId, events: &[Event]) -> Vec<(&'static str, JsValue, JsValue)> {
         let channel = channel.to_string();
-        // Of two events of one slot in one decision the later one stands.
-        let newest: BTreeMap<u8, &Event> = events.iter().map(|event| (event.slot(), event)).collect();
-        newest
-            .into_iter()
-            .map(|(slot, event)| {
+        events
+            .iter()
+            .map(|event| {
                 let bytes = Uint8Array::from(event.encode().as_slice());
-                (EVENTS, self.key(&channel, slot), bytes.into())
+                (EVENTS, self.key(&channel, event.slot()), bytes.into())
             })
             .collect()
     }
