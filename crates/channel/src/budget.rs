@@ -87,9 +87,10 @@ impl Budget {
         self.spent = spent;
     }
 
-    /// Books what was reserved, once it is stored.
+    /// Books what was reserved, once it is stored. Books older than these (a channel loaded anew, after more was spent on
+    /// another one) change nothing: what was spent is never forgotten.
     pub fn book(&mut self, spent: Spent) {
-        let more = spent.site.saturating_sub(self.spent.site);
+        let Some(more) = spent.site.checked_sub(self.spent.site) else { return };
         self.session = self.session.checked_add(more).unwrap_or(Msat::MAX_MONEY);
         self.spent = spent;
     }
@@ -126,6 +127,15 @@ mod tests {
         assert!(budget.reserve(msat(1), 0).is_err());
         budget.book(budget.reserve(msat(5), 2 * DAY).unwrap());
         assert_eq!(budget.spent().site, msat(10));
+    }
+
+    #[test]
+    fn an_older_book_changes_nothing() {
+        let books = |site| Spent { site: msat(site), ..Spent::default() };
+        let mut budget = Budget::new(Limits { site: Some(msat(10)), ..Limits::default() }, books(7));
+        budget.book(books(4));
+        assert_eq!(budget.spent(), books(7));
+        assert!(budget.reserve(msat(4), 0).is_err());
     }
 
     #[test]

@@ -335,15 +335,17 @@ impl Payer {
     /// [`Code::InvalidSignature`] (and the like) for a payment that we never signed.
     pub fn attached(&mut self, state: &ChannelState) -> Result<Step, Error> {
         let mut events = vec![];
+        // Only what bears our signature counts as paid; before there is a deposit, nothing can.
+        let mut highest = self.paid();
         if let (Some(funding), Some(theirs)) = (&self.funding, &state.paid)
-            && theirs.cumulative > self.paid()
+            && theirs.cumulative > highest
         {
             theirs.verify(&self.params, funding)?;
+            highest = theirs.cumulative;
             events.push(Event::Paid { paid: *theirs, received: self.received(), spent: self.budget.spent() });
         }
         if !self.resumed {
             self.resumed = true;
-            let highest = state.paid.map_or(Amount::ZERO, |paid| paid.cumulative).max(self.paid());
             let paid_for = self.params.tariff.covered(Msat::from_amount(highest).unwrap_or(Msat::ZERO));
             self.received.advance(state.delivered.min(paid_for));
         }
@@ -370,7 +372,8 @@ impl Payer {
         if !agreed || told.capacity < self.params.min_deposit {
             return refuse(Code::NotFunded, "the chain does not show this deposit yet");
         }
-        if self.paid.is_some() {
+        // Signatures are for one deposit: what was signed would be worthless, and the stored log would not replay.
+        if self.paid.is_some() || self.closing.is_some() {
             return refuse(Code::UnexpectedMessage, "the channel was paid on with another deposit");
         }
         Ok(self.step(vec![Event::Funded(*told)], vec![]))
