@@ -1,1 +1,212 @@
+use std::path::PathBuf;
 
+use rillpay_channel::bitcoin::hashes::Hash;
+use rillpay_channel::bitcoin::{Amount, Network, OutPoint, ScriptBuf, Txid, WPubkeyHash};
+use rillpay_channel::commitment::{self, Funding};
+use rillpay_channel::keys::Seed;
+use rillpay_channel::tariff::{Tariff, Unit};
+use rillpay_channel::{ChannelParams, FundingKind, Msat};
+
+use super::*;
+
+fn funding() -> Funding {
+    Funding { outpoint: OutPoint::null(), capacity: Amount::from_sat(3_600_000) }
+}
+
+fn payer(row: Row) -> rillpay_channel::keys::Key {
+    Seed::from_bip39_seed(&[1; 64], Network::Regtest).channel_key(row).unwrap()
+}
+
+fn params(row: Row) -> ChannelParams {
+    ChannelParams {
+        network: Network::Regtest,
+        funding_kind: FundingKind::P2wsh,
+        payer: payer(row).public(),
+        payee: Seed::from_bip39_seed(&[2; 64], Network::Regtest).channel_key(row).unwrap().public(),
+        expiry: 1000,
+        return_script: ScriptBuf::new_p2wpkh(&WPubkeyHash::all_zeros()),
+        tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).unwrap(), window: 2 },
+        min_deposit: Amount::from_sat(10_000),
+        max_deposit: Amount::from_sat(10_000_000),
+        confirmations: 1,
+        stop_margin: 20,
+        close_margin: 10,
+        purpose: "http://127.0.0.1".into(),
+    }
+}
+
+async fn create(store: &Store, row: Row) -> ChannelId {
+    let params = params(row);
+    let id = params.id();
+    let event = Event::Opened { params: Box::new(params), key_index: row };
+    store.create(id, row, &[event]).await.unwrap();
+    id
+}
+
+fn paid(row: Row, sat: u64) -> Event {
+    Event::Accepted(commitment::pay(&params(row), &funding(), Amount::from_sat(sat), &payer(row)).unwrap())
+}
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("channels.sqlite");
+    (dir, path)
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_a_restart() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let id = create(&store, 0).await;
+    let mut version = Version::FIRST;
+    for events in [
+        vec![Event::Funded(funding())],
+        vec![Event::Attached { epoch: 1 }],
+        vec![paid(0, 1000)],
+        vec![Event::Delivered(500)],
+        vec![paid(0, 2000)],
+    ] {
+        store.write(0, version, &events).await.unwrap();
+        version = version.next();
+    }
+    store.close().await;
+    assert!(matches!(store.load(id).await, Err(StoreError::Failed(_))), "closed is closed");
+
+    let store = Store::open(&path, None).unwrap();
+    let loaded = store.load(id).await.unwrap().unwrap();
+    assert_eq!((loaded.row, loaded.version), (0, version));
+    assert_eq!(loaded.payee.accepted(), Amount::from_sat(2000));
+    assert_eq!((loaded.payee.delivered(), loaded.payee.epoch()), (500, 1));
+    assert_eq!(store.next_row().await.unwrap(), 1);
+    assert_eq!(store.open_channels().await.unwrap().len(), 1);
+    store.finish(0).await.unwrap();
+    assert!(store.open_channels().await.unwrap().is_empty());
+    assert!(store.load(id).await.unwrap().is_some(), "finished, yet not forgotten");
+}
+
+#[tokio::test]
+async fn the_second_writer_is_fenced_off() {
+    let (_dir, path) = place();
+    let (one, two) = (Store::open(&path, None).unwrap(), Store::open(&path, None).unwrap());
+    create(&one, 0).await;
+    one.write(0, Version::FIRST, &[Event::Funded(funding())]).await.unwrap();
+    let late = two.write(0, Version::FIRST, &[Event::Attached { epoch: 1 }]).await;
+    assert!(matches!(late, Err(StoreError::Conflict)));
+    two.write(0, Version::FIRST.next(), &[Event::Attached { epoch: 1 }]).await.unwrap();
+    // A number taken by the one is not to be had by the other.
+    let event = Event::Opened { params: Box::new(params(1)), key_index: 0 };
+    assert!(matches!(two.create(params(1).id(), 0, &[event]).await, Err(StoreError::Conflict)));
+    assert_eq!(two.next_row().await.unwrap(), 1);
+    assert!(one.is_well() && two.is_well(), "a conflict is no failure");
+}
+
+#[tokio::test]
+async fn a_conflict_fails_alone() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    for row in 0..20 {
+        create(&store, row).await;
+    }
+    let writes = (0..20).map(|row| {
+        let version = if row % 5 == 0 { Version(7) } else { Version::FIRST };
+        let store = &store;
+        async move { store.write(row, version, &[Event::Funded(funding())]).await }
+    });
+    let outcomes = futures_util::future::join_all(writes).await;
+    for (row, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.is_ok(), row % 5 != 0, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stores_nothing_and_loses_nothing() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, Some(24)).unwrap();
+    let mut rows = Vec::new();
+    let full = loop {
+        let row = Row::try_from(rows.len()).unwrap();
+        let params = params(row);
+        let event = Event::Opened { params: Box::new(params.clone()), key_index: row };
+        match store.create(params.id(), row, &[event]).await {
+            Ok(()) => rows.push(params.id()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, StoreError::Failed(_)), "{full}");
+    assert!(!store.is_well());
+    assert!(!rows.is_empty());
+    for id in &rows {
+        assert!(store.load(*id).await.unwrap().is_some());
+    }
+    // What needs no more room goes on, and with it the store is well again.
+    store.write(0, Version::FIRST, &[Event::Attached { epoch: 1 }]).await.unwrap();
+    assert!(store.is_well());
+    store.close().await;
+
+    let store = Store::open(&path, None).unwrap();
+    assert_eq!(store.open_channels().await.unwrap().len(), rows.len());
+}
+
+#[tokio::test]
+async fn a_damaged_channel_is_named_and_the_others_go_on() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let mut ids = Vec::new();
+    for row in 0..6 {
+        ids.push(create(&store, row).await);
+        store.write(row, Version::FIRST, &[Event::Funded(funding())]).await.unwrap();
+        store.write(row, Version::FIRST.next(), &[paid(row, 1000)]).await.unwrap();
+    }
+    store.close().await;
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "UPDATE event SET bytes = x'00ff' WHERE row = 0 AND slot = 0;
+         UPDATE balance SET accepted = 999999 WHERE row = 1;
+         UPDATE balance SET delivered = 5000 WHERE row = 2;
+         DELETE FROM balance WHERE row = 3;
+         UPDATE event SET bytes = (SELECT bytes FROM event WHERE row = 5 AND slot = 0) WHERE row = 4 AND slot = 0;",
+    )
+    .unwrap();
+    drop(db);
+
+    let store = Store::open(&path, None).unwrap();
+    let all = store.open_channels().await.unwrap();
+    let damaged: Vec<_> = all.iter().filter_map(|one| one.as_ref().err()).collect();
+    assert_eq!(damaged.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert!(damaged.iter().all(|(_, error)| matches!(error, StoreError::Corrupted(_))));
+    for id in &ids[..5] {
+        assert!(matches!(store.load(*id).await, Err(StoreError::Corrupted(_))));
+    }
+    assert_eq!(store.load(ids[5]).await.unwrap().unwrap().payee.accepted(), Amount::from_sat(1000));
+}
+
+#[test]
+fn a_file_that_is_no_store_and_one_of_the_future_are_refused() {
+    let (_dir, path) = place();
+    std::fs::write(&path, "this is not a database, whatever its name says".repeat(100)).unwrap();
+    assert!(matches!(Store::open(&path, None), Err(StoreError::Corrupted(_))));
+    std::fs::remove_file(&path).unwrap();
+    drop(Store::open(&path, None).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Store::open(&path, None), Err(StoreError::Version(99))));
+}
+
+#[tokio::test]
+async fn settlements_are_kept_until_they_are_forgotten() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let transaction = Transaction {
+        version: rillpay_channel::bitcoin::transaction::Version::TWO,
+        lock_time: rillpay_channel::bitcoin::absolute::LockTime::ZERO,
+        input: vec![rillpay_channel::bitcoin::TxIn::default()],
+        output: vec![],
+    };
+    let txid: Txid = transaction.compute_txid();
+    let rate = FeeRate::from_sat_per_vb_u32(3);
+    store.add_settlement(StoredSettlement { txid, transaction, rate }).await.unwrap();
+    let kept = store.settlements().await.unwrap();
+    assert_eq!(kept.iter().map(|kept| (kept.txid, kept.rate)).collect::<Vec<_>>(), [(txid, rate)]);
+    store.remove_settlement(txid).await.unwrap();
+    assert!(store.settlements().await.unwrap().is_empty());
+}
