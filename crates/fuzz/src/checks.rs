@@ -1,0 +1,259 @@
+//! The books of an all-seeing observer, and what must hold by them.
+
+use std::collections::BTreeSet;
+
+use bitcoin::{Amount, OutPoint};
+use rillpay_channel::budget::{Limits, Spent};
+use rillpay_channel::commitment::{Funding, change};
+use rillpay_channel::payer::Payer;
+use rillpay_channel::persist::Decision;
+use rillpay_channel::{ChannelParams, Error, Msat, payee, payer};
+
+use crate::world::World;
+
+/// What has happened, told by no one's memory but the observer's.
+#[derive(Default)]
+pub(crate) struct Books {
+    /// Signed by the payer's machine, and stored.
+    own: BTreeSet<(OutPoint, Amount)>,
+    /// Signed with the payer's key by someone else.
+    rogue: BTreeSet<(OutPoint, Amount)>,
+    /// The highest amounts of each kind.
+    paid: Amount,
+    accepted: Amount,
+    pub(crate) acked: Amount,
+    delivered: u64,
+    epoch: u64,
+    /// What the viewer spent on the whole site.
+    pub(crate) site: Spent,
+    /// The same when the page was loaded.
+    pub(crate) loaded: Spent,
+    /// The page was loaded anew and may take the payee's count over, once.
+    pub(crate) may_resume: bool,
+    /// A peer's lie was believed, or a frame was damaged and yet believed.
+    pub(crate) fooled: bool,
+    /// A deposit was taken out of the chain for good.
+    pub(crate) evicted: bool,
+    /// The payee closed for want of time.
+    pub(crate) expired: bool,
+}
+
+impl Books {
+    pub(crate) fn own_of(&self, outpoint: &OutPoint) -> impl Iterator<Item = Amount> {
+        let of = move |(signed, amount): &(OutPoint, Amount)| (signed == outpoint).then_some(*amount);
+        self.own.iter().filter_map(of)
+    }
+
+    pub(crate) fn rogue(&mut self, outpoint: OutPoint, amount: Amount) {
+        self.rogue.insert((outpoint, amount));
+    }
+
+    pub(crate) fn has_rogues(&self) -> bool {
+        !self.rogue.is_empty()
+    }
+
+    /// The payer's signature over this payment exists. Where there is no change the signature covers no amount: then one
+    /// over any such amount is one over all of them.
+    fn is_signed(&self, params: &ChannelParams, funding: &Funding, amount: Amount) -> bool {
+        let all = || self.own.iter().chain(&self.rogue);
+        let changeless = |amount| matches!(change(params, funding.capacity, amount), Ok(None));
+        all().any(|signed| *signed == (funding.outpoint, amount))
+            || changeless(amount)
+                && all().any(|(outpoint, amount)| *outpoint == funding.outpoint && changeless(*amount))
+    }
+
+    /// The most that anyone signed with the payer's key for this output, and where there is no change the whole capacity.
+    fn ceiling(&self, params: &ChannelParams, funding: &Funding) -> Amount {
+        let all = self.own.iter().chain(&self.rogue).filter(|(outpoint, _)| *outpoint == funding.outpoint);
+        let top = all.map(|(_, amount)| *amount).max().unwrap_or(Amount::ZERO);
+        match change(params, funding.capacity, top) {
+            Ok(None) => funding.capacity,
+            _ => top,
+        }
+    }
+
+    /// The payer has stored this; `adopted` where it took it over from the payee.
+    pub(crate) fn payer_stored(&mut self, before: &PayerBefore, adopted: bool, events: &[payer::Event]) {
+        for event in events {
+            match event {
+                payer::Event::Paid { paid, spent, .. } if !adopted => {
+                    let funding = before.funding.expect("pays from a deposit");
+                    self.own.insert((funding.outpoint, paid.cumulative));
+                    assert!(paid.cumulative <= before.horizon, "signed {} beyond the window", paid.cumulative);
+                    assert!(paid.cumulative > before.paid, "a payment that is not more");
+                    let more = Msat::from_amount(paid.cumulative - before.paid).unwrap();
+                    assert_eq!(before.spent.site.checked_add(more), Some(spent.site), "booked is what is signed");
+                    let within = |sum: Msat, limit: Option<Msat>| limit.is_none_or(|limit| sum <= limit);
+                    assert!(within(spent.site, before.limits.site), "over the site's budget");
+                    assert!(within(spent.in_day, before.limits.day), "over the day's budget");
+                    let session = spent.site.checked_sub(self.loaded.site).unwrap();
+                    assert!(within(session, before.limits.session), "over the session's budget");
+                    self.site = *spent;
+                }
+                payer::Event::Closing(paid) => {
+                    let funding = before.funding.expect("closes a deposit");
+                    self.own.insert((funding.outpoint, paid.cumulative));
+                    assert!(paid.cumulative <= before.horizon, "ends at {} beyond the window", paid.cumulative);
+                    assert!(paid.cumulative <= before.paid, "ends at more than was paid");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The payer before a decision.
+pub(crate) struct PayerBefore {
+    funding: Option<Funding>,
+    paid: Amount,
+    spent: Spent,
+    limits: Limits,
+    /// The price of what arrived and of the window: it signs for that of its own will, and for nothing beyond.
+    horizon: Amount,
+}
+
+impl PayerBefore {
+    pub(crate) fn new(payer: &Payer, limits: Limits) -> Self {
+        let tariff = payer.params().tariff;
+        let most = tariff.cost(payer.received().saturating_add(tariff.window_quantity()));
+        Self {
+            funding: payer.funding().copied(),
+            paid: payer.paid(),
+            spent: payer.spent(),
+            limits,
+            horizon: most.unwrap_or(Msat::MAX_MONEY).to_amount_ceil(),
+        }
+    }
+}
+
+/// A decision, or a refusal for a reason that can be: nothing that these parties do makes a store look corrupted or a
+/// state change under a decision.
+pub(crate) fn decided<E, F>(decision: Result<Decision<E, F>, Error>) -> Result<Decision<E, F>, Error> {
+    use rillpay_channel::Code::{CorruptedStore, InvalidArgument, StaleDecision, WrongKey};
+    if let Err(error) = &decision {
+        let never = [CorruptedStore, InvalidArgument, StaleDecision, WrongKey];
+        assert!(!never.contains(&error.code()), "{error:?} is no answer to anything that can happen here");
+    }
+    decision
+}
+
+impl World {
+    /// What must hold after every action.
+    pub(crate) fn check(&mut self) {
+        self.check_payee();
+        self.check_payer();
+    }
+
+    fn check_payee(&mut self) {
+        let payee = &self.payee.machine;
+        let (accepted, params) = (payee.accepted(), payee.params());
+        let accepted_msat = Msat::from_amount(accepted).unwrap();
+        let owed = params.tariff.cost(payee.delivered()).expect("what is delivered has a price");
+        assert_eq!(payee.owed(), owed);
+        assert!(owed <= accepted_msat, "{owed} delivered for {accepted}");
+        assert!(accepted >= self.books.accepted, "accepted fell from {} to {accepted}", self.books.accepted);
+        assert!(accepted >= self.books.acked, "an acknowledged payment is lost");
+        assert!(payee.delivered() >= self.books.delivered, "the count of what was delivered fell");
+        assert!(payee.epoch() >= self.books.epoch, "the epoch fell");
+        match payee.funding() {
+            Some(funding) => {
+                assert!(accepted <= params.spendable(funding.capacity), "accepted more than can be spent");
+                for (what, paid) in [("accepted", payee.state().paid), ("closing", payee.closing().copied())] {
+                    let Some(paid) = paid else { continue };
+                    let signed = self.books.is_signed(params, funding, paid.cumulative);
+                    assert!(signed, "{what} {} was never signed", paid.cumulative);
+                    assert_eq!(paid.verify(params, funding), Ok(()));
+                }
+            }
+            None => assert_eq!((accepted, payee.closing()), (Amount::ZERO, None)),
+        }
+        if let Some(closing) = payee.closing() {
+            assert!(closing.cumulative >= owed.to_amount_ceil(), "closes below what was delivered");
+        }
+        self.books.accepted = accepted;
+        self.books.delivered = payee.delivered();
+        self.books.epoch = payee.epoch();
+    }
+
+    fn check_payer(&mut self) {
+        let payer = &self.payer.machine;
+        let paid = payer.paid();
+        assert!(paid >= self.books.paid, "the payer forgot a payment");
+        self.books.paid = paid;
+        let Some(funding) = payer.funding() else {
+            assert_eq!((paid, payer.closing()), (Amount::ZERO, None));
+            return;
+        };
+        assert!(paid <= payer.params().spendable(funding.capacity), "paid more than can be spent");
+        if paid > Amount::ZERO {
+            assert!(self.books.is_signed(payer.params(), funding, paid), "{paid} was never signed");
+        }
+        if let Some(closing) = payer.closing() {
+            assert!(closing.cumulative <= paid, "ends at more than was paid");
+            assert_eq!(closing.verify(payer.params(), funding), Ok(()), "ends with a signature for another deposit");
+        }
+    }
+
+    /// The payee's count may be taken over once after a reload, as far as it is paid with the payer's own signature.
+    pub(crate) fn check_take_over(&mut self, before: u64) {
+        let payer = &self.payer.machine;
+        let after = payer.received();
+        if after == before {
+            return;
+        }
+        assert!(self.books.may_resume, "the payee's count was taken over a second time");
+        self.books.may_resume = false;
+        let ceiling = payer.funding().map(|funding| self.books.ceiling(payer.params(), funding));
+        let ceiling = Msat::from_amount(ceiling.unwrap_or(Amount::ZERO)).unwrap();
+        let covered = payer.params().tariff.covered(ceiling);
+        assert!(after <= covered, "took over {after} where payments cover {covered}");
+    }
+
+    /// Nothing is sent that is not stored.
+    pub(crate) fn check_sent_by_payer(&self, effect: &payer::Effect) {
+        use rillpay_channel::wire::Message;
+        let slot = |slot| self.payer.disk.slot::<payer::Event>(slot);
+        let stored = match effect {
+            payer::Effect::Send(Message::Pay(sent)) => {
+                matches!(slot(2), Some(payer::Event::Paid { paid, .. }) if paid.cumulative >= sent.cumulative)
+            }
+            payer::Effect::Send(Message::Stop) => matches!(slot(3), Some(payer::Event::Stopping)),
+            payer::Effect::Send(Message::Close(sent)) => {
+                matches!(slot(4), Some(payer::Event::Closing(paid)) if paid == *sent)
+            }
+            payer::Effect::Broadcast(sent) => {
+                let txid = sent.compute_txid();
+                matches!(slot(6), Some(payer::Event::Spent(Some(spend))) if spend.txid == txid && spend.refund)
+            }
+            other => panic!("a payer does not do this: {other:?}"),
+        };
+        assert!(stored, "done before it was stored: {effect:?}");
+    }
+
+    /// As [`World::check_sent_by_payer`].
+    pub(crate) fn check_sent_by_payee(&mut self, effect: &payee::Effect) {
+        use rillpay_channel::wire::Message;
+        let slot = |slot| self.payee.disk.slot::<payee::Event>(slot);
+        let stored = match effect {
+            payee::Effect::Send(Message::Ack { cumulative, .. }) => {
+                self.books.acked = self.books.acked.max(*cumulative);
+                let accepted = match slot(3) {
+                    Some(payee::Event::Accepted(paid)) => paid.cumulative,
+                    _ => Amount::ZERO,
+                };
+                accepted >= *cumulative
+            }
+            payee::Effect::Send(Message::Attached { epoch, .. }) => {
+                matches!(slot(2), Some(payee::Event::Attached { epoch: stored }) if stored == *epoch)
+            }
+            payee::Effect::Send(Message::Stopped { .. }) => matches!(slot(5), Some(payee::Event::Stopped)),
+            payee::Effect::Send(Message::Closed { cumulative, .. }) => {
+                matches!(slot(6), Some(payee::Event::Closing(paid)) if paid.cumulative == *cumulative)
+            }
+            payee::Effect::Settle => matches!(slot(6), Some(payee::Event::Closing(_))),
+            payee::Effect::Send(Message::FundingSeen { .. } | Message::Settled { .. }) => true,
+            other @ payee::Effect::Send(_) => panic!("a payee does not do this: {other:?}"),
+        };
+        assert!(stored, "done before it was stored: {effect:?}");
+    }
+}

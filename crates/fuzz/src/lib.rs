@@ -1,0 +1,43 @@
+//! Fuzz targets for the protocol, as ordinary functions of bytes.
+//!
+//! | target | what the bytes are | what must hold |
+//! | --- | --- | --- |
+//! | [`decoder`] | frames and stored events, as they come and as mutations of valid ones | no panic, one encoding per value |
+//! | [`actions`] | what happens to one payer and one payee: [`Action`]s | the invariants of [`World`], after every action and at the end |
+//!
+//! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive`] drives them on stable Rust for
+//! a bounded time, over the kept inputs in `fuzz/corpus` and over random ones. What an input of [`actions`] means,
+//! [`plan`] shows.
+//!
+//! A target reports by panicking: assertions here are the product, not a shortcut.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a fuzz target fails by panicking"
+)]
+
+mod action;
+mod chain;
+mod checks;
+mod decoder;
+mod disk;
+mod drive;
+mod ending;
+mod forge;
+mod host;
+mod input;
+mod net;
+mod run;
+mod setup;
+mod values;
+mod world;
+
+pub use action::{Action, Party, plan};
+pub use decoder::decoder;
+pub use drive::drive;
+pub use forge::{Claim, ForgedToPayee, ForgedToPayer};
+pub use host::Crash;
+pub use run::{actions, play, play_on_bad_disk};
+pub use setup::Setup;
+pub use world::World;

@@ -1,0 +1,111 @@
+//! What the two parties agree on: chosen by the first bytes of an input.
+
+use bitcoin::hashes::Hash;
+use bitcoin::{Amount, Network, ScriptBuf, WPubkeyHash};
+use rillpay_channel::budget::Limits;
+use rillpay_channel::payee::Offer;
+use rillpay_channel::payer::Request;
+use rillpay_channel::tariff::{Tariff, Unit};
+use rillpay_channel::{FundingKind, Msat};
+
+use crate::input::Input;
+use crate::values::{node_key, payer_key};
+
+pub(crate) const TIP: u32 = 200;
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const KEY_INDEX: u32 = 7;
+const LIFETIME: u32 = 60;
+
+/// The terms of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Price and window.
+    pub tariff: Tariff,
+    /// P2SH-P2WSH or P2WSH.
+    pub funding_kind: FundingKind,
+    /// The deposit that is paid when the right amount is paid.
+    pub deposit: Amount,
+    /// Confirmations that it needs.
+    pub confirmations: u16,
+    /// The viewer's limits.
+    pub limits: Limits,
+    /// The channel is funded and attached before the first action.
+    pub streaming: bool,
+}
+
+/// Least and greatest deposit of the offer.
+pub(crate) const MIN_DEPOSIT: Amount = Amount::from_sat(10_000);
+pub(crate) const MAX_DEPOSIT: Amount = Amount::from_sat(4_000_000);
+
+impl Setup {
+    pub(crate) fn read(i: &mut Input<'_>) -> Self {
+        let (unit, price, window) = i.pick(&[
+            // The canonical price: 1,000 sat a second.
+            (Unit::Second, 1_000_000, 2),
+            (Unit::Second, 333_333, 3),
+            (Unit::Second, 1, 2),
+            (Unit::Second, 777_777_777, 1),
+            (Unit::Byte, 3, 100_000),
+            (Unit::Byte, 1_001, 4_000),
+            (Unit::Request, 50_000_000, 2),
+            (Unit::Request, 999, 10),
+        ]);
+        let price = Msat::new(price).unwrap();
+        let kinds = [FundingKind::P2shP2wsh, FundingKind::P2wsh];
+        let deposit = i.pick(&[3_600_000, 10_000, 10_293, 100_294, 1_000_000, 4_000_000, 4_000_100, 5_000_000]);
+        let limit = Msat::new(u64::from(i.u8()) * 2_000_000).filter(|limit| *limit != Msat::ZERO);
+        let limits = match i.u8() % 8 {
+            1 => Limits { session: limit, ..Limits::default() },
+            2 => Limits { day: limit, ..Limits::default() },
+            3 => Limits { site: limit, ..Limits::default() },
+            _ => Limits::default(),
+        };
+        Self {
+            tariff: Tariff { unit, price, window },
+            funding_kind: i.pick(&kinds),
+            deposit: Amount::from_sat(deposit),
+            confirmations: 1 + u16::from(i.u8() % 3),
+            limits,
+            streaming: i.bool(),
+        }
+    }
+
+    /// The book's channel: 36 mBTC for an hour, funded and attached.
+    pub fn canonical() -> Self {
+        Self { streaming: true, ..Self::read(&mut Input::new(&[])) }
+    }
+
+    pub(crate) fn offer(&self) -> Offer {
+        Offer {
+            network: Network::Regtest,
+            tariff: self.tariff,
+            min_deposit: MIN_DEPOSIT,
+            max_deposit: MAX_DEPOSIT,
+            confirmations: self.confirmations,
+            lifetime: LIFETIME,
+            stop_margin: 12,
+            close_margin: 6,
+            purpose: "http://127.0.0.1:8080".into(),
+        }
+    }
+
+    /// Where the payee's money goes.
+    pub(crate) fn payout(&self) -> ScriptBuf {
+        ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([8; 20]))
+    }
+
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            network: Network::Regtest,
+            funding_kind: self.funding_kind,
+            key: payer_key(),
+            key_index: KEY_INDEX,
+            return_script: ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([9; 20])),
+            deposit: self.deposit,
+            tariff: self.tariff,
+            node: node_key().public(),
+            max_lifetime: LIFETIME,
+            purpose: self.offer().purpose,
+        }
+    }
+}
