@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) payer: RefCell<Payer>,
     pub(crate) look: RefCell<Option<Look>>,
     pub(crate) session: RefCell<Option<String>>,
+    /// What has arrived and is not stored yet: what comes in quick succession is stored together.
+    pub(crate) arrived: Cell<u64>,
     pub(crate) inbox: UnboundedSender<Input>,
     listeners: RefCell<Vec<(u32, Function)>>,
     next_listener: Cell<u32>,
@@ -56,6 +58,7 @@ impl Shared {
             payer: RefCell::new(payer),
             look: RefCell::new(look),
             session: RefCell::new(None),
+            arrived: Cell::new(0),
             inbox,
             listeners: RefCell::new(vec![]),
             next_listener: Cell::new(0),
@@ -217,18 +220,21 @@ impl Channel {
     /// Tells the channel what has arrived, in the tariff's base quantity.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for what is no whole number of at least zero.
+    /// [`Code::InvalidArgument`] for what is no whole number of at least zero; [`Problem::Disconnected`].
     pub fn received(&self, amount: JsValue) -> Result<()> {
-        let amount: u64 = js::argument(amount)?;
-        self.shared.payer.borrow_mut().receive(amount)?;
-        self.shared.changed();
-        Ok(())
+        let arrived = self.shared.arrived.get();
+        let sum = arrived.checked_add(js::argument(amount)?);
+        let sum = sum.ok_or(Error::new(Code::InvalidArgument, "an absurd quantity"))?;
+        // Only asked whether it can be: the session decides, stores and commits it in its turn.
+        drop(self.shared.payer.borrow().receive(sum)?);
+        self.shared.arrived.set(sum);
+        self.shared.tell(Input::Received)
     }
 
     /// Ends the channel; resolves to the final statement.
     ///
     /// # Errors
-    /// [`Code::NotFunded`], what the server refuses with, [`Problem::Disconnected`].
+    /// [`Code::NothingToDo`] before a deposit is confirmed, what the server refuses with, [`Problem::Disconnected`].
     pub async fn stop(&self) -> Result<JsValue> {
         let (reply, answer) = oneshot::channel();
         self.shared.tell(Input::Stop(reply))?;

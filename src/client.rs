@@ -157,7 +157,7 @@ impl Client {
     /// See `Client.open` in the package's types.
     ///
     /// # Errors
-    /// [`Problem::ChannelOpen`], [`Code::DepositTooSmall`], [`Code::InvalidArgument`], [`Problem::ConnectionLost`],
+    /// [`Problem::ChannelOpen`], [`Code::DepositTooSmall`], [`Code::DepositTooLarge`], [`Code::InvalidArgument`], [`Problem::ConnectionLost`],
     /// [`Problem::ChainUnreachable`], what the server refuses with, and whatever does not fit in its answer.
     pub async fn open(&self, options: JsValue) -> Result<JsValue> {
         let deposit = Amount::from_sat(js::option(options, "depositSat")?);
@@ -274,7 +274,7 @@ impl Client {
         let (code, bound) = if deposit < self.terms.min_deposit {
             (Code::DepositTooSmall, self.terms.min_deposit)
         } else if deposit > self.terms.max_deposit {
-            (Code::InvalidArgument, self.terms.max_deposit)
+            (Code::DepositTooLarge, self.terms.max_deposit)
         } else {
             return Ok(());
         };
@@ -298,6 +298,9 @@ impl Client {
             deposit,
             tariff: self.terms.tariff,
             node: self.terms.node,
+            min_deposit: self.terms.min_deposit,
+            max_deposit: self.terms.max_deposit,
+            confirmations: self.terms.confirmations,
             max_lifetime: self.terms.expiry_blocks.saturating_add(TIP_SLACK),
             purpose: self.terms.purpose.clone(),
         })
@@ -395,6 +398,7 @@ async fn ask(
                 }
                 Message::Opened { params, signature } => return Ok((params, signature)),
                 Message::Refused(refusal) => return Err(Error::Peer(Box::new(refusal))),
+                Message::Unknown(_) => {}
                 _ => return Err(Error::new(Code::UnexpectedMessage, "the server sent what makes no sense now")),
             }
         }

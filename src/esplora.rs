@@ -2,8 +2,7 @@
 
 use rillpay_channel::bitcoin::consensus::encode::serialize_hex;
 use rillpay_channel::bitcoin::{Address, Amount, OutPoint, ScriptBuf, Transaction, Txid};
-use rillpay_channel::commitment::Funding;
-use rillpay_channel::payee::SeenOutput;
+use rillpay_channel::commitment::{Funding, SeenOutput};
 use rillpay_channel::payer::{Payer, Spend};
 
 use crate::error::{Error, Problem, Result};

@@ -45,17 +45,19 @@ struct KitTransaction {
 }
 
 /// See `RefundKit` in the package's types.
-#[derive(Serialize)]
-pub(crate) struct RefundKit {
-    text: String,
-    filename: String,
+#[derive(Debug, Serialize)]
+pub struct RefundKit {
+    /// The file's content: JSON.
+    pub text: String,
+    /// A name for the file.
+    pub filename: String,
 }
 
 /// The kit for these outputs at the channel's address.
 ///
 /// # Errors
 /// [`rillpay_channel::Code::NothingToDo`] where nothing was paid, [`rillpay_channel::Code::Uneconomic`].
-pub(crate) fn refund_kit(payer: &Payer, outputs: &[Funding]) -> Result<RefundKit> {
+pub fn refund_kit(payer: &Payer, outputs: &[Funding]) -> Result<RefundKit> {
     let transactions = payer
         .refund_kit(outputs)?
         .into_iter()

@@ -21,7 +21,7 @@ pub mod error;
 mod esplora;
 mod http;
 mod js;
-mod kit;
+pub mod kit;
 pub mod lock;
 mod session;
 mod snapshot;

@@ -19,7 +19,7 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_channel::commitment::Funding;
 use rillpay_channel::payer::{Effect, Payer, Phase, Step};
-use rillpay_channel::wire::{ChannelState, Message, Refusal};
+use rillpay_channel::wire::{Message, Refusal};
 use rillpay_channel::{Code, Fault};
 use wasm_bindgen_futures::spawn_local;
 
@@ -43,6 +43,8 @@ pub(crate) enum Input {
     Socket(u32, SocketEvent),
     /// A look at the chain that the task asked for.
     Seen(Result<Look>),
+    /// Content has arrived: see [`Shared`].
+    Received,
     /// Time has passed.
     Tick,
     /// The viewer ends.
@@ -116,6 +118,7 @@ impl Session {
                 Input::Socket(number, event) if number == self.socket_number => self.on_socket(event).await,
                 Input::Socket(..) => {}
                 Input::Seen(look) => self.on_look(look).await,
+                Input::Received => self.on_received().await,
                 Input::Tick => self.on_tick(),
                 Input::Stop(reply) => self.on_stop(reply).await,
                 Input::Refund { look, fee_rate, reply } => self.on_refund(look, fee_rate, reply).await,
@@ -171,11 +174,12 @@ impl Session {
         }
     }
 
-    fn refuse(&self, error: &Error) {
+    /// Tells the payee that its message of this kind is refused.
+    fn refuse(&self, kind: u8, error: &Error) {
         let refusal = match error {
-            Error::Core(error) => Refusal::from(error),
+            Error::Core(error) => Refusal::of(kind, error),
             // What happens inside this browser is no business of the peer's.
-            _ => Refusal::from(&rillpay_channel::Error::new(Code::Unavailable, "the payer cannot pay now")),
+            _ => Refusal::of(kind, &rillpay_channel::Error::new(Code::Unavailable, "the payer cannot pay now")),
         };
         self.send(&Message::Refused(refusal));
     }
@@ -254,7 +258,9 @@ impl Session {
 
     /// An error returned from here gives the socket up; a refusal that does not is told and answered.
     async fn on_frame(&mut self, frame: Frame) -> Result<()> {
-        match frame.message()? {
+        let message = frame.message()?;
+        let kind = message.kind();
+        match message {
             Message::Welcome { challenge, node } if !self.is_attached() => {
                 if node != self.node {
                     return Err(Error::new(Code::WrongKey, "this is not the server that the deposit was agreed with"));
@@ -263,7 +269,7 @@ impl Session {
                 self.send(&attach);
             }
             Message::Attached { token, state, .. } if !self.is_attached() => {
-                let step = self.shared.payer.borrow_mut().attached(&state);
+                let step = self.shared.payer.borrow().attached(&state);
                 self.carry_out_all(step).await?;
                 self.told = state.funding.or(self.told);
                 self.failures = 0;
@@ -278,7 +284,7 @@ impl Session {
             Message::Need { upto, delivered } if self.is_attached() => {
                 let step = self.shared.payer.borrow().need(upto, delivered, env::now());
                 if let Err(error) = self.carry_out_all(step).await {
-                    self.refuse(&error);
+                    self.refuse(kind, &error);
                     self.shared.problem(&error);
                 }
             }
@@ -286,7 +292,7 @@ impl Session {
             Message::Stopped { delivered } => {
                 let step = self.shared.payer.borrow().stopped(delivered);
                 if let Err(error) = self.carry_out_all(step).await {
-                    self.refuse(&error);
+                    self.refuse(kind, &error);
                     self.fail_stops(&error);
                 }
             }
@@ -298,6 +304,7 @@ impl Session {
                 self.look();
             }
             Message::Refused(refusal) => self.on_refused(refusal).await?,
+            Message::Unknown(_) => {}
             Message::Welcome { .. }
             | Message::Attached { .. }
             | Message::Need { .. }
@@ -316,7 +323,9 @@ impl Session {
 
     async fn on_refused(&mut self, refusal: Refusal) -> Result<()> {
         if let Some(state) = &refusal.state {
-            self.adopt(state).await?;
+            // What the payee can prove is adopted.
+            let step = self.shared.payer.borrow().attached(state);
+            self.carry_out_all(step).await?;
         }
         if refusal.code == Code::Superseded.as_str() {
             self.superseded = true;
@@ -333,18 +342,6 @@ impl Session {
         // What refuses the attachment leaves nothing to talk about.
         self.fail_stops(&error);
         Err(error)
-    }
-
-    /// Takes over what the payee can prove, and sends nothing for it: the same answer could only be refused again.
-    async fn adopt(&mut self, state: &ChannelState) -> Result<()> {
-        let shared = self.shared.clone();
-        let channel = shared.payer.borrow().id();
-        let step = shared.payer.borrow_mut().attached(state)?;
-        let saved = step
-            .save_async(async |events| shared.site.store.save(&channel, events).await)
-            .await?;
-        shared.payer.borrow_mut().commit(saved)?;
-        Ok(())
     }
 
     // ---- chain ----
@@ -409,13 +406,28 @@ impl Session {
         }
     }
 
-    // ---- the end ----
+    // ---- the viewer ----
+
+    async fn on_received(&mut self) {
+        let arrived = self.shared.arrived.take();
+        if arrived == 0 {
+            return;
+        }
+        let step = self.shared.payer.borrow().receive(arrived);
+        if let Err(error) = self.carry_out_all(step).await {
+            // It did arrive: the next time it may be stored.
+            let since = self.shared.arrived.get();
+            self.shared.arrived.set(since.saturating_add(arrived));
+            self.shared.problem(&error);
+        }
+    }
+
 
     async fn on_stop(&mut self, reply: oneshot::Sender<Result<StatementView>>) {
         let step = self.shared.payer.borrow().stop();
         let done = match step {
-            // The end is under way: wait with the others.
-            Err(error) if error.code() == Code::Closing => Ok(()),
+            // The end is agreed, or under way: the answer comes with it.
+            Err(_) if !matches!(self.phase(), Phase::Opened | Phase::Open) => Ok(()),
             step => self.carry_out_all(step).await,
         };
         match done {

@@ -1,7 +1,7 @@
 //! A consistent picture of one channel, as JavaScript sees it.
 
 use rillpay_channel::bitcoin::{Address, Amount};
-use rillpay_channel::payee::SeenOutput;
+use rillpay_channel::commitment::SeenOutput;
 use rillpay_channel::payer::{Payer, Phase};
 use rillpay_channel::uri::payment_uri;
 use serde::Serialize;

@@ -31,7 +31,7 @@ pub struct Terms {
     /// Largest deposit that can be spent.
     pub max_deposit: Amount,
     /// Confirmations that a deposit needs.
-    pub confirmations: u32,
+    pub confirmations: u16,
     /// Blocks from opening to expiry.
     pub expiry_blocks: u32,
     /// Base URL of the operator's Esplora, without a slash at the end.
@@ -53,7 +53,7 @@ pub(crate) struct TermsView {
     window_units: u32,
     min_deposit_sat: u64,
     max_deposit_sat: u64,
-    confirmations: u32,
+    confirmations: u16,
     expiry_blocks: u32,
     esplora: Option<String>,
 }
@@ -118,7 +118,9 @@ impl Terms {
             },
             min_deposit: sat("minDepositSat")?,
             max_deposit: sat("maxDepositSat")?,
-            confirmations: number("confirmations")?,
+            confirmations: number("confirmations")?
+                .try_into()
+                .map_err(|_| invalid("confirmations"))?,
             expiry_blocks: number("expiryBlocks")?,
             esplora: match esplora {
                 Some(url) => Some(base_url(&url, origin).ok_or_else(|| invalid("esplora"))?),
@@ -132,7 +134,7 @@ impl Terms {
         if terms.min_deposit > terms.max_deposit {
             return Err(invalid("minDepositSat"));
         }
-        if terms.confirmations == 0 || terms.confirmations > u16::MAX.into() {
+        if terms.confirmations == 0 {
             return Err(invalid("confirmations"));
         }
         if terms.expiry_blocks == 0 || terms.expiry_blocks > MAX_HEIGHT {
