@@ -87,6 +87,12 @@ impl Budget {
         self.spent = spent;
     }
 
+    /// What the books say after `amount` that was spent already, found again after a loss: no limit can undo it.
+    pub fn found(&self, amount: Msat) -> Spent {
+        let add = |sum: Msat| sum.checked_add(amount).unwrap_or(Msat::MAX_MONEY);
+        Spent { in_day: add(self.spent.in_day), site: add(self.spent.site), ..self.spent }
+    }
+
     /// Books what was reserved, once it is stored. Books older than these (a channel loaded anew, after more was spent on
     /// another one) change nothing: what was spent is never forgotten.
     pub fn book(&mut self, spent: Spent) {

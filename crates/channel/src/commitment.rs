@@ -10,16 +10,14 @@ use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::{Message, ecdsa::Signature};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, Script, Sequence, Transaction, TxIn, TxOut};
+use bitcoin::{Amount, OutPoint, Script, Transaction, TxIn, TxOut};
 
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::params::ChannelParams;
 use crate::secp::{secp, verify};
+use crate::spend::SEQUENCE;
 use crate::wire::codec::{Reader, Writer};
-
-/// The sequence of every input of ours: it opts in to replacement (BIP 125) and leaves nLockTime in force.
-pub const SEQUENCE: Sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
 
 /// The output that funds a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +36,15 @@ impl Funding {
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
         Ok(Self { outpoint: r.outpoint()?, capacity: r.amount()? })
     }
+}
+
+/// An output that the chain shows at the channel's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenOutput {
+    /// The output.
+    pub funding: Funding,
+    /// 0 while unconfirmed.
+    pub confirmations: u32,
 }
 
 /// A payment: the cumulative amount and the payer's signature over the commitment that pays it.

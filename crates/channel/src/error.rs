@@ -86,6 +86,8 @@ codes! {
     UnknownChannel = "unknown_channel", PeerMisbehaved;
     /// The deposit that arrived is below the operator's least one.
     DepositTooSmall = "deposit_too_small", Environment;
+    /// The deposit is above what can be spent on one channel.
+    DepositTooLarge = "deposit_too_large", Environment;
     /// The channel has no confirmed funding.
     NotFunded = "not_funded", PeerMisbehaved;
     /// A cumulative amount below the one already accepted.
@@ -96,6 +98,8 @@ codes! {
     AheadOfDelivery = "ahead_of_delivery", PeerMisbehaved;
     /// Nothing is released before it is paid.
     NotPaid = "not_paid", PeerMisbehaved;
+    /// One piece of content is larger than the window: the operator's window is too small.
+    PieceTooLarge = "piece_too_large", PeerIncompatible;
     /// What is left of the deposit does not cover what is asked for.
     DepositSpent = "deposit_spent", Environment;
     /// A closing amount below what was delivered.
@@ -142,7 +146,7 @@ pub struct Error {
 /// Facts that go with an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// The payee's authenticated state, so that a lost answer leaves nobody stuck.
+    /// Where the payee says the channel stands, so that a lost answer leaves nobody stuck.
     State(Box<ChannelState>),
     /// An amount that would have been right: a bound, a minimum or what is left.
     Amount(Amount),

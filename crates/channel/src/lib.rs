@@ -36,6 +36,7 @@ pub mod refund;
 pub mod script;
 mod secp;
 pub mod settlement;
+mod spend;
 pub mod tariff;
 #[cfg(test)]
 mod testing;

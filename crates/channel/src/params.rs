@@ -5,8 +5,9 @@ use std::fmt;
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Address, Amount, Network, Script, ScriptBuf};
 
+use crate::amount::Msat;
 use crate::commitment::{Funding, dust_limit};
-use crate::error::{Code, Error, refuse};
+use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::script;
 use crate::secp::Purpose;
@@ -19,6 +20,14 @@ pub const MAX_RETURN_SCRIPT: u8 = 42;
 pub const MAX_PURPOSE: u8 = 120;
 /// Heights from here on are times in nLockTime (BIP 65); an expiry is always a height.
 pub const MAX_HEIGHT: u32 = 500_000_000 - 1;
+
+/// The channel kind of this crate's machines, as parameters and messages begin with it.
+pub(crate) const CLTV: u8 = 0;
+
+/// Only the kind `cltv` is known here.
+pub(crate) fn read_kind(r: &mut Reader<'_>) -> Result<(), Error> {
+    if r.u8()? == CLTV { Ok(()) } else { Err(malformed("an unknown kind of channel")) }
+}
 
 /// Names a channel: the tagged hash of its parameters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,7 +106,7 @@ pub struct ChannelParams {
     pub payer: PublicKey,
     /// The payee's channel key.
     pub payee: PublicKey,
-    /// The height from which the payer alone can take everything back.
+    /// In blocks after this height the payer alone can take everything back.
     pub expiry: u32,
     /// Where change and refunds go.
     pub return_script: ScriptBuf,
@@ -109,9 +118,9 @@ pub struct ChannelParams {
     pub max_deposit: Amount,
     /// Confirmations that the deposit needs.
     pub confirmations: u16,
-    /// The payee serves nothing from `expiry - stop_margin` on, in blocks.
+    /// The payee serves nothing from `expiry - stop_margin` on at the latest, in blocks.
     pub stop_margin: u16,
-    /// The payee settles by `expiry - close_margin`, in blocks; at most `stop_margin`.
+    /// The payee settles by `expiry - close_margin` at the latest, in blocks; at most `stop_margin`.
     pub close_margin: u16,
     /// What the channel is for, normally the site's origin. Printable ASCII.
     pub purpose: String,
@@ -135,7 +144,10 @@ impl ChannelParams {
         {
             return refuse(Code::UnacceptableTerms, "the margins before expiry make no sense");
         }
-        if self.min_deposit > self.max_deposit || self.min_deposit < dust_limit(&self.return_script) {
+        // The least deposit pays for a window, and could be returned.
+        let window = self.tariff.cost(self.tariff.window_quantity()).map(Msat::to_amount_ceil);
+        let least = window.map(|window| window.max(dust_limit(&self.return_script)));
+        if self.min_deposit > self.max_deposit || least.is_none_or(|least| self.min_deposit < least) {
             return refuse(Code::UnacceptableTerms, "the bounds of the deposit make no sense");
         }
         if self.confirmations == 0 {
@@ -143,6 +155,22 @@ impl ChannelParams {
         }
         if self.purpose.len() > MAX_PURPOSE.into() || !self.purpose.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
             return refuse(Code::UnacceptableTerms, "the purpose is not short printable text");
+        }
+        Ok(())
+    }
+
+    /// Whether a deposit of this size is within the bounds.
+    ///
+    /// # Errors
+    /// [`Code::DepositTooSmall`], [`Code::DepositTooLarge`], each with the bound.
+    pub fn check_deposit(&self, deposit: Amount) -> Result<(), Error> {
+        if deposit < self.min_deposit {
+            return Err(Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
+                .with(Detail::Amount(self.min_deposit)));
+        }
+        if deposit > self.max_deposit {
+            return Err(Error::new(Code::DepositTooLarge, "this deposit is more than can be spent here")
+                .with(Detail::Amount(self.max_deposit)));
         }
         Ok(())
     }
@@ -202,14 +230,15 @@ impl ChannelParams {
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.u8(network_byte(self.network)).u8(self.funding_kind.to_byte());
+        w.u8(CLTV).u8(network_byte(self.network)).u8(self.funding_kind.to_byte());
         w.key(&self.payer).key(&self.payee).u32(self.expiry).bytes(self.return_script.as_bytes());
         self.tariff.write(w);
         w.amount(self.min_deposit).amount(self.max_deposit);
-        w.u16(self.confirmations).u16(self.stop_margin).u16(self.close_margin).text(&self.purpose);
+        w.u16(self.confirmations).u16(self.stop_margin).u16(self.close_margin).text(&self.purpose, MAX_PURPOSE);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
+        read_kind(r)?;
         Ok(Self {
             network: network_from_byte(r.u8()?)?,
             funding_kind: FundingKind::from_byte(r.u8()?)?,

@@ -16,7 +16,17 @@
 //! stored for payment 1,000,000 is what was stored for payment 1. The events of one decision are stored together or not
 //! at all.
 
-use crate::error::Error;
+use crate::error::{Code, Error, refuse};
+use crate::params::ChannelId;
+use crate::wire::codec::{Reader, malformed};
+
+/// The format of the stored events, as the first of them begins with it.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Only this format is known here.
+pub(crate) fn read_format(r: &mut Reader<'_>) -> Result<(), Error> {
+    if r.u8()? == FORMAT { Ok(()) } else { Err(malformed("an unknown format of stored events")) }
+}
 
 /// An event as a store sees it.
 pub trait StoredEvent: Sized {
@@ -35,6 +45,7 @@ pub trait StoredEvent: Sized {
 #[must_use = "nothing has happened until the decision is saved and committed"]
 #[derive(Debug)]
 pub struct Decision<E, F> {
+    channel: ChannelId,
     base: u64,
     events: Vec<E>,
     effects: Vec<F>,
@@ -46,18 +57,13 @@ pub struct Decision<E, F> {
 pub struct Saved<E, F>(Decision<E, F>);
 
 impl<E, F> Decision<E, F> {
-    pub(crate) fn new(base: u64, events: Vec<E>, effects: Vec<F>) -> Self {
-        Self { base, events, effects }
+    pub(crate) const fn new(channel: ChannelId, base: u64, events: Vec<E>, effects: Vec<F>) -> Self {
+        Self { channel, base, events, effects }
     }
 
     /// What is to be stored, together; empty where nothing changes.
     pub fn events(&self) -> &[E] {
         &self.events
-    }
-
-    /// The version of the state that this was decided on. A store that several writers share compares it with its own.
-    pub const fn base(&self) -> u64 {
-        self.base
     }
 
     /// Stores the events, if there are any.
@@ -85,7 +91,29 @@ impl<E, F> Decision<E, F> {
 }
 
 impl<E, F> Saved<E, F> {
-    pub(crate) fn into_parts(self) -> (u64, Vec<E>, Vec<F>) {
-        (self.0.base, self.0.events, self.0.effects)
+    /// The events and effects, for a machine of this channel at this version.
+    pub(crate) fn open(self, channel: ChannelId, version: u64) -> Result<(Vec<E>, Vec<F>), Error> {
+        let Decision { channel: of, base, events, effects } = self.0;
+        if of != channel || base != version {
+            return refuse(Code::StaleDecision, "the channel has changed since this was decided");
+        }
+        Ok((events, effects))
     }
+
+    /// The events and effects, for a machine that is yet to be made of them.
+    pub(crate) fn into_parts(self) -> (Vec<E>, Vec<F>) {
+        (self.0.events, self.0.effects)
+    }
+}
+
+/// Hands the events on as long as their slots ascend, as a store gives them.
+pub(crate) fn ascending<E: StoredEvent>(events: impl Iterator<Item = E>) -> impl Iterator<Item = Result<E, Error>> {
+    let mut last = 0;
+    events.map(move |event| {
+        if event.slot() <= last {
+            return refuse(Code::CorruptedStore, "the stored events of a channel are not in order");
+        }
+        last = event.slot();
+        Ok(event)
+    })
 }

@@ -7,6 +7,11 @@ use crate::amount::Msat;
 use crate::error::{Code, Error};
 use crate::wire::codec::{Reader, Writer, malformed};
 
+const ONE_SAT: Msat = match Msat::new(1000) {
+    Some(msat) => msat,
+    None => Msat::ZERO,
+};
+
 /// What is priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -44,7 +49,7 @@ pub struct Tariff {
     pub unit: Unit,
     /// Millisatoshi for one unit; above zero.
     pub price: Msat,
-    /// The window in units of price (DESIGN: two by default, no less than the longest segment plus one).
+    /// The window in units of price: how far payment and delivery may be apart. No piece may be larger.
     pub window: u32,
 }
 
@@ -52,10 +57,12 @@ impl Tariff {
     /// Whether the tariff makes sense at all.
     ///
     /// # Errors
-    /// [`Code::UnacceptableTerms`] for a price or window of zero, or a window worth more than all money.
+    /// [`Code::UnacceptableTerms`] for a price of zero, or a window worth less than a satoshi (payments are in whole
+    /// satoshi, and none may reach beyond the window) or more than all money.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.price == Msat::ZERO || self.window == 0 || self.cost(self.window_quantity()).is_none() {
-            return Err(Error::new(Code::UnacceptableTerms, "the tariff needs a price and a window"));
+        let window = self.cost(self.window_quantity());
+        if self.price == Msat::ZERO || window.is_none_or(|window| window < ONE_SAT) {
+            return Err(Error::new(Code::UnacceptableTerms, "the tariff needs a price, and a window worth a satoshi"));
         }
         Ok(())
     }

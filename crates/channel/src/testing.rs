@@ -7,10 +7,10 @@ use bitcoin::secp256k1::{SecretKey, ecdsa::Signature};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Txid, WPubkeyHash};
 
 use crate::budget::Budget;
-use crate::commitment::{self, Funding, Paid};
+use crate::commitment::{self, Funding, Paid, SeenOutput};
 use crate::keys::Key;
 use crate::params::{ChannelParams, FundingKind};
-use crate::payee::{self, Offer, Payee, SeenOutput};
+use crate::payee::{self, Offer, Payee};
 use crate::payer::{self, Payer, Request};
 use crate::persist::StoredEvent;
 use crate::tariff::{Tariff, Unit};
@@ -71,6 +71,9 @@ pub(crate) fn request() -> Request {
         deposit: CAPACITY,
         tariff: tariff(),
         node: node().public(),
+        min_deposit: offer().min_deposit,
+        max_deposit: offer().max_deposit,
+        confirmations: offer().confirmations,
         max_lifetime: 2_016,
         purpose: offer().purpose,
     }
@@ -165,7 +168,12 @@ impl World {
         let [payer::Effect::Send(Message::Pay(paid))] = effects[..] else { panic!("no payment: {effects:?}") };
         self.payee(|payee| payee.pay(paid, TIP))?;
         self.payee(|payee| payee.release(more, TIP))?;
-        self.payer.receive(more)
+        self.payer(|payer| payer.receive(more)).map(drop)
+    }
+
+    /// Content arrives.
+    pub(crate) fn receive(&mut self, quantity: u64) {
+        self.payer(|payer| payer.receive(quantity)).unwrap();
     }
 
     pub(crate) fn sign(&self, sat: u64) -> Paid {

@@ -56,7 +56,7 @@ impl Channel {
             payee: payee.public(),
             expiry: EXPIRY,
             return_script: pay_to(7),
-            tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).unwrap(), window: 2 },
+            tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000).unwrap(), window: 2 },
             min_deposit: dust_limit(&pay_to(7)),
             max_deposit: Amount::MAX_MONEY,
             confirmations: 1,

@@ -5,7 +5,7 @@ use bitcoin::Txid;
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
 use crate::params::ChannelParams;
-use crate::persist::StoredEvent;
+use crate::persist::{FORMAT, StoredEvent, read_format};
 use crate::wire::codec::{Reader, Writer, malformed};
 
 /// A fact about a channel that survives a crash.
@@ -19,7 +19,12 @@ pub enum Event {
         key_index: u32,
     },
     /// This output funds it.
-    Funded(Funding),
+    Funded {
+        /// Which one.
+        funding: Funding,
+        /// It is confirmed as deeply as agreed; a reorganisation can undo that.
+        deep: bool,
+    },
     /// The newest session.
     Attached {
         /// Counts the sessions.
@@ -41,7 +46,7 @@ impl StoredEvent for Event {
     fn slot(&self) -> u8 {
         match self {
             Self::Opened { .. } => 0,
-            Self::Funded(_) => 1,
+            Self::Funded { .. } => 1,
             Self::Attached { .. } => 2,
             Self::Accepted(_) => 3,
             Self::Delivered(_) => 4,
@@ -56,10 +61,13 @@ impl StoredEvent for Event {
         w.u8(self.slot());
         match self {
             Self::Opened { params, key_index } => {
-                params.write(&mut w);
+                params.write(w.u8(FORMAT));
                 w.u32(*key_index);
             }
-            Self::Funded(funding) => funding.write(&mut w),
+            Self::Funded { funding, deep } => {
+                funding.write(&mut w);
+                w.bool(*deep);
+            }
             Self::Attached { epoch } => {
                 w.u64(*epoch);
             }
@@ -87,8 +95,11 @@ impl StoredEvent for Event {
 
 fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
     Ok(match r.u8()? {
-        0 => Event::Opened { params: Box::new(ChannelParams::read(r)?), key_index: r.u32()? },
-        1 => Event::Funded(Funding::read(r)?),
+        0 => Event::Opened {
+            params: read_format(r).and_then(|()| ChannelParams::read(r)).map(Box::new)?,
+            key_index: r.u32()?,
+        },
+        1 => Event::Funded { funding: Funding::read(r)?, deep: r.bool()? },
         2 => Event::Attached { epoch: r.u64()? },
         3 => Event::Accepted(Paid::read(r)?),
         4 => Event::Delivered(r.u64()?),

@@ -9,7 +9,9 @@
 //!
 //! Invariant, after every event: `price of delivered <= accepted <= what can be spent of the capacity`.
 //!
-//! Every method is a pure decision (see [`crate::persist`]); chain heights come in as arguments.
+//! The funding's depth can fall again in a reorganisation; nothing is served until it is back.
+//!
+//! `stop` may be left out: `close` does by itself. Every method is a pure decision (see [`crate::persist`]); chain heights come in as arguments.
 
 mod event;
 mod open;
@@ -23,11 +25,11 @@ pub use event::Event;
 pub use open::Offer;
 
 use crate::amount::Msat;
-use crate::commitment::{Funding, Paid};
+use crate::commitment::{Funding, Paid, SeenOutput};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::params::{ChannelId, ChannelParams, Statement, verify_attach};
-use crate::persist::{Decision, Saved, StoredEvent};
+use crate::persist::{Decision, Saved, ascending};
 use crate::tariff::Meter;
 use crate::wire::{ChannelState, Message, Token};
 
@@ -42,15 +44,6 @@ pub enum Effect {
 
 /// A payee's decision.
 pub type Step = Decision<Event, Effect>;
-
-/// An output that the chain shows at the channel's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeenOutput {
-    /// The output.
-    pub funding: Funding,
-    /// 0 while unconfirmed.
-    pub confirmations: u32,
-}
 
 /// Whether content is paid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +62,7 @@ pub struct Payee {
     params: Box<ChannelParams>,
     key_index: u32,
     funding: Option<Funding>,
+    deep: bool,
     epoch: u64,
     accepted: Option<Paid>,
     meter: Meter,
@@ -83,7 +77,7 @@ impl Payee {
     /// # Errors
     /// [`Code::CorruptedStore`] if the decision is not one of [`Offer::open`].
     pub fn create(saved: Saved<Event, Effect>) -> Result<(Self, Vec<Effect>), Error> {
-        let (_, events, effects) = saved.into_parts();
+        let (events, effects) = saved.into_parts();
         Ok((Self::replay(events)?, effects))
     }
 
@@ -104,6 +98,7 @@ impl Payee {
             params,
             key_index,
             funding: None,
+            deep: false,
             epoch: 0,
             accepted: None,
             meter,
@@ -111,12 +106,8 @@ impl Payee {
             closing: None,
             spent: None,
         };
-        let mut last_slot = 0;
-        for event in events {
-            if event.slot() <= last_slot {
-                return Err(CORRUPTED);
-            }
-            last_slot = event.slot();
+        for event in ascending(events) {
+            let event = event?;
             payee.check(&event)?;
             payee.apply(event);
         }
@@ -129,12 +120,9 @@ impl Payee {
     /// Takes a stored decision over into the state and releases its effects.
     ///
     /// # Errors
-    /// [`Code::StaleDecision`] where the state has changed since the decision; load the machine anew.
+    /// [`Code::StaleDecision`] where it was decided for another channel or the state has changed since; load the machine anew.
     pub fn commit(&mut self, saved: Saved<Event, Effect>) -> Result<Vec<Effect>, Error> {
-        let (base, events, effects) = saved.into_parts();
-        if base != self.version {
-            return refuse(Code::StaleDecision, "the channel has changed since this was decided");
-        }
+        let (events, effects) = saved.open(self.id, self.version)?;
         if !events.is_empty() {
             self.version = self.version.saturating_add(1);
         }
@@ -146,7 +134,7 @@ impl Payee {
     fn check(&self, event: &Event) -> Result<(), Error> {
         let fits = match event {
             Event::Opened { .. } => false,
-            Event::Funded(funding) => funding.capacity >= self.params.min_deposit,
+            Event::Funded { funding, .. } => funding.capacity >= self.params.min_deposit,
             Event::Attached { .. } | Event::Stopped => true,
             Event::Accepted(paid) | Event::Closing(paid) => {
                 self.funding.is_some_and(|funding| paid.verify(&self.params, &funding).is_ok())
@@ -160,7 +148,10 @@ impl Payee {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Opened { .. } => {}
-            Event::Funded(funding) => self.funding = Some(funding),
+            Event::Funded { funding, deep } => {
+                self.funding = Some(funding);
+                self.deep = deep;
+            }
             Event::Attached { epoch } => self.epoch = epoch,
             Event::Accepted(paid) => self.accepted = Some(paid),
             Event::Delivered(quantity) => self.meter.advance(quantity),
@@ -171,7 +162,7 @@ impl Payee {
     }
 
     fn step(&self, events: Vec<Event>, effects: Vec<Effect>) -> Step {
-        Decision::new(self.version, events, effects)
+        Decision::new(self.id, self.version, events, effects)
     }
 
     // ---- what others may know ----
@@ -227,6 +218,12 @@ impl Payee {
         self.closing.as_ref()
     }
 
+    /// What is to be settled: the channel is closing and nothing spends its funding. Look again after every start; the
+    /// effect [`Effect::Settle`] may have been lost in a crash.
+    pub fn unsettled(&self) -> Option<(Funding, Paid)> {
+        self.funding.zip(self.closing).filter(|_| self.spent.is_none())
+    }
+
     /// The transaction that spent the funding, as last seen.
     pub const fn spent(&self) -> Option<Txid> {
         self.spent
@@ -263,7 +260,8 @@ impl Payee {
         if tip >= self.params.stop_height() {
             return Err(self.conflict(Code::Expiring, "the channel is too close to its expiry"));
         }
-        self.funding.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))
+        let deep = self.funding.filter(|_| self.deep);
+        deep.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed deeply enough"))
     }
 
     // ---- decisions ----
@@ -277,24 +275,31 @@ impl Payee {
         let own = |output: &&SeenOutput| self.funding.is_some_and(|funding| funding == output.funding);
         let enough = |output: &&SeenOutput| output.funding.capacity >= self.params.min_deposit;
         // A funding that was paid on is never exchanged for another one.
-        let pinned = self.accepted.is_some() || self.closing.is_some();
-        let best = outputs
-            .iter()
-            .find(own)
-            .or_else(|| outputs.iter().filter(|_| !pinned).filter(enough).max_by_key(|output| output.confirmations));
-        let Some(best) = best else {
-            if outputs.is_empty() || self.funding.is_some() {
-                let gone = Message::FundingSeen { funding: None, confirmations: 0, tip };
-                return Ok(self.step(vec![], vec![Effect::Send(gone)]));
+        let pinned = self.accepted.is_some() || self.stopped || self.closing.is_some();
+        let best = outputs.iter().find(own).or_else(|| {
+            let enough = outputs.iter().filter(|_| !pinned).filter(enough);
+            enough.max_by_key(|output| (output.confirmations, output.funding.outpoint))
+        });
+        let (events, seen) = match best {
+            Some(best) => {
+                let deep = best.confirmations >= self.params.confirmations.into();
+                // Before anything is at stake a deposit counts only once it is deep; later its depth can fall, too.
+                let known = self.funding == Some(best.funding);
+                let news = if known { deep != self.deep } else { deep };
+                let events = if news { vec![Event::Funded { funding: best.funding, deep }] } else { vec![] };
+                (events, (Some(best.funding), best.confirmations))
             }
-            return Err(Error::new(Code::DepositTooSmall, "what arrived is too small to be served")
-                .with(Detail::Amount(self.params.min_deposit)));
+            None if outputs.is_empty() || self.funding.is_some() => {
+                let gone = self.funding.filter(|_| self.deep).map(|funding| Event::Funded { funding, deep: false });
+                (gone.into_iter().collect(), (None, 0))
+            }
+            None => {
+                return Err(Error::new(Code::DepositTooSmall, "what arrived is too small to be served")
+                    .with(Detail::Amount(self.params.min_deposit)));
+            }
         };
-        let deep = best.confirmations >= self.params.confirmations.into();
-        let events =
-            if deep && self.funding != Some(best.funding) { vec![Event::Funded(best.funding)] } else { vec![] };
-        let seen = Message::FundingSeen { funding: Some(best.funding), confirmations: best.confirmations, tip };
-        Ok(self.step(events, vec![Effect::Send(seen)]))
+        let (funding, confirmations) = seen;
+        Ok(self.step(events, vec![Effect::Send(Message::FundingSeen { funding, confirmations, tip })]))
     }
 
     /// A socket claims the channel: with the payer's signature over the socket's challenge it becomes the one session.
@@ -311,9 +316,13 @@ impl Payee {
     /// Whether `more` of the base quantity is covered by what was paid.
     ///
     /// # Errors
-    /// As [`Payee::check_serving`]; [`Code::DepositSpent`] where the deposit can never cover it.
+    /// As [`Payee::check_serving`]; [`Code::DepositSpent`] where the deposit can never cover it,
+    /// [`Code::PieceTooLarge`] where `more` is beyond the window.
     pub fn cover(&self, more: u64, tip: u32) -> Result<Cover, Error> {
         let funding = self.check_serving(tip)?;
+        if more > self.params.tariff.window_quantity() {
+            return refuse(Code::PieceTooLarge, "this piece is larger than the window: no payer would pay for it");
+        }
         let upto = self.meter.after(more)?;
         let cost = self.params.tariff.cost(upto).ok_or(DEPOSIT_SPENT)?;
         if cost <= self.accepted_msat() {

@@ -4,7 +4,7 @@ use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
 
 use super::{Effect, Event, Step};
-use crate::error::{Code, Detail, Error, refuse};
+use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::params::{ChannelParams, validate_return_script};
 use crate::persist::Decision;
@@ -39,7 +39,8 @@ impl Offer {
     /// block. Give the saved decision to [`Payee::create`].
     ///
     /// # Errors
-    /// [`Code::WrongNetwork`], [`Code::InvalidReturnScript`], [`Code::WrongKey`], [`Code::UnacceptableTerms`].
+    /// [`Code::WrongNetwork`], [`Code::InvalidReturnScript`], [`Code::WrongKey`], [`Code::UnacceptableTerms`],
+    /// [`Code::DepositTooSmall`], [`Code::DepositTooLarge`].
     pub fn open(&self, request: &Open, tip: u32, key: PublicKey, key_index: u32, node: &Key) -> Result<Step, Error> {
         if request.network != self.network {
             return refuse(Code::WrongNetwork, "this server is on another Bitcoin network");
@@ -61,11 +62,8 @@ impl Offer {
             purpose: self.purpose.clone(),
         });
         params.validate()?;
-        if request.deposit < self.min_deposit {
-            return Err(Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
-                .with(Detail::Amount(self.min_deposit)));
-        }
+        params.check_deposit(request.deposit)?;
         let reply = Message::Opened { params: params.clone(), signature: params.sign(node) };
-        Ok(Decision::new(0, vec![Event::Opened { params, key_index }], vec![Effect::Send(reply)]))
+        Ok(Decision::new(params.id(), 0, vec![Event::Opened { params, key_index }], vec![Effect::Send(reply)]))
     }
 }

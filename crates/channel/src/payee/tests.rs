@@ -3,6 +3,8 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use super::*;
+use crate::Msat;
+use crate::persist::StoredEvent;
 use crate::testing::{self, CAPACITY, PRICE_SAT, TIP, World};
 use crate::wire::Open;
 use bitcoin::Network;
@@ -23,7 +25,8 @@ fn an_offer_refuses_what_it_cannot_serve() {
     assert_eq!(code(request(&|open| open.network = Network::Bitcoin)), Code::WrongNetwork);
     assert_eq!(code(request(&|open| open.payer = testing::payee_key().public())), Code::WrongKey);
     assert_eq!(code(request(&|open| open.return_script = bitcoin::ScriptBuf::new())), Code::InvalidReturnScript);
-    assert_eq!(code(request(&|open| open.deposit = Amount::from_sat(1))), Code::DepositTooSmall);
+    assert_eq!(code(request(&|open| open.deposit = Amount::from_sat(9_999))), Code::DepositTooSmall);
+    assert_eq!(code(request(&|open| open.deposit = CAPACITY * 11)), Code::DepositTooLarge);
 }
 
 #[test]
@@ -59,6 +62,24 @@ fn a_second_deposit_changes_nothing() {
     // Even when the first one is gone for now: what was paid on it is not exchanged.
     world.payee(|payee| payee.funding_seen(&[second], TIP)).unwrap();
     assert_eq!(world.payee.funding(), Some(&first.funding));
+    // Nor after the viewer has stopped, whose last signature will be for the first one.
+    let mut world = World::funded();
+    world.payee(|payee| payee.stop()).unwrap();
+    world.payee(|payee| payee.funding_seen(&[second], TIP)).unwrap();
+    assert_eq!(world.payee.funding(), Some(&first.funding));
+}
+
+#[test]
+fn a_decision_counts_for_its_own_channel_alone() {
+    let one = World::funded();
+    let mut other = World::funded();
+    other.payee = Payee::replay([Event::Opened {
+        params: Box::new(ChannelParams { expiry: 2_000, ..testing::params() }),
+        key_index: 1,
+    }])
+    .unwrap();
+    let saved = one.payee.stop().unwrap().save(|_| Ok::<_, ()>(())).unwrap();
+    assert_eq!(code(other.payee.commit(saved)), Code::StaleDecision);
 }
 
 #[test]
@@ -99,9 +120,37 @@ fn nothing_is_released_unpaid() {
     assert_eq!(world.payee.cover(1_001, TIP).unwrap(), need);
     world.payee(|payee| payee.release(1_000, TIP)).unwrap();
     assert_eq!(code(world.payee.release(1, TIP)), Code::NotPaid);
-    // More than the deposit can ever pay for.
-    assert_eq!(code(world.payee.cover(3_600_001, TIP)), Code::DepositSpent);
-    assert_eq!(code(world.payee.cover(u64::MAX, TIP)), Code::DepositSpent);
+    // A piece that no payer would pay for ahead.
+    assert_eq!(code(world.payee.cover(2_001, TIP)), Code::PieceTooLarge);
+    assert_eq!(code(world.payee.cover(u64::MAX, TIP)), Code::PieceTooLarge);
+}
+
+#[test]
+fn the_deposit_pays_for_no_more_than_it_holds() {
+    let mut world = World::funded();
+    world.payee(|payee| payee.pay(world_sign(3_600_000), TIP)).unwrap();
+    for _ in 0..1_800 {
+        world.payee(|payee| payee.release(2_000, TIP)).unwrap();
+    }
+    assert_eq!(code(world.payee.cover(1, TIP)), Code::DepositSpent);
+    assert_eq!(world.payee.owed(), Msat::from_amount(CAPACITY).unwrap());
+}
+
+#[test]
+fn a_reorganisation_stops_the_service_until_the_deposit_is_back() {
+    let mut world = World::funded();
+    world.payee(|payee| payee.pay(world_sign(PRICE_SAT), TIP)).unwrap();
+    let at = |confirmations| SeenOutput { funding: testing::funding(0, CAPACITY), confirmations };
+    for gone in [vec![], vec![at(0)]] {
+        world.payee(|payee| payee.funding_seen(&gone, TIP)).unwrap();
+        assert_eq!(code(world.payee.release(1, TIP)), Code::NotFunded);
+        assert_eq!(code(world.payee.pay(world_sign(2 * PRICE_SAT), TIP)), Code::NotFunded);
+        // The log replays, and the channel can still end.
+        assert_eq!(Payee::replay(world.payee_events()).unwrap().state(), world.payee.state());
+        assert!(world.payee.close(world_sign(PRICE_SAT), &testing::node()).is_ok());
+        world.payee(|payee| payee.funding_seen(&[at(1)], TIP)).unwrap();
+        assert!(world.payee.release(1, TIP).is_ok());
+    }
 }
 
 #[test]
@@ -126,7 +175,9 @@ fn nothing_is_taken_or_served_inside_the_margin() {
 fn closing_settles_at_what_was_delivered_and_only_once() {
     let mut world = World::funded();
     world.payee(|payee| payee.pay(world_sign(10 * PRICE_SAT), TIP)).unwrap();
-    world.payee(|payee| payee.release(8_500, TIP)).unwrap();
+    for piece in [2_000, 2_000, 2_000, 2_000, 500] {
+        world.payee(|payee| payee.release(piece, TIP)).unwrap();
+    }
     let node = testing::node();
     let owed = 8 * PRICE_SAT + PRICE_SAT / 2;
 
@@ -140,6 +191,7 @@ fn closing_settles_at_what_was_delivered_and_only_once() {
     assert_eq!(code(world.payee.release(1, TIP)), Code::Closing);
     let effects = world.payee(|payee| payee.close(world_sign(owed), &node)).unwrap();
     assert!(effects.contains(&Effect::Settle));
+    assert_eq!(world.payee.unsettled(), Some((testing::funding(0, CAPACITY), world_sign(owed))));
     // Twice: the same answer, and no second settlement; at another amount: refused.
     assert!(world.payee.close(world_sign(owed), &node).unwrap().events().is_empty());
     assert_eq!(code(world.payee.close(world_sign(owed + 1), &node)), Code::Closing);

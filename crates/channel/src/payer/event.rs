@@ -7,7 +7,7 @@ use crate::budget::Spent;
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
 use crate::params::ChannelParams;
-use crate::persist::StoredEvent;
+use crate::persist::{FORMAT, StoredEvent, read_format};
 use crate::wire::codec::{Reader, Writer, malformed};
 
 /// A fact about a channel that survives a reload.
@@ -28,12 +28,17 @@ pub enum Event {
     },
     /// This output funds it, as both sides see.
     Funded(Funding),
+    /// What has arrived, in the tariff's base quantity.
+    Received {
+        /// Cumulative, `forgiven` included.
+        quantity: u64,
+        /// How much of it the payee delivered without its ever arriving; see [`super::FORGIVEN_WINDOWS`].
+        forgiven: u64,
+    },
     /// The newest payment.
     Paid {
         /// Amount and signature.
         paid: Paid,
-        /// What had been received by then, in the tariff's base quantity.
-        received: u64,
         /// The budget's books, this payment included.
         spent: Spent,
     },
@@ -65,11 +70,12 @@ impl StoredEvent for Event {
         match self {
             Self::Opened { .. } => 0,
             Self::Funded(_) => 1,
-            Self::Paid { .. } => 2,
-            Self::Stopping => 3,
-            Self::Closing(_) => 4,
-            Self::Closed(_) => 5,
-            Self::Spent(_) => 6,
+            Self::Received { .. } => 2,
+            Self::Paid { .. } => 3,
+            Self::Stopping => 4,
+            Self::Closing(_) => 5,
+            Self::Closed(_) => 6,
+            Self::Spent(_) => 7,
         }
     }
 
@@ -78,13 +84,16 @@ impl StoredEvent for Event {
         w.u8(self.slot());
         match self {
             Self::Opened { params, node, signature, key_index, deposit } => {
-                params.write(&mut w);
+                params.write(w.u8(FORMAT));
                 w.key(node).signature(signature).u32(*key_index).amount(*deposit);
             }
             Self::Funded(funding) => funding.write(&mut w),
-            Self::Paid { paid, received, spent } => {
+            Self::Received { quantity, forgiven } => {
+                w.u64(*quantity).u64(*forgiven);
+            }
+            Self::Paid { paid, spent } => {
                 paid.write(&mut w);
-                spent.write(w.u64(*received));
+                spent.write(&mut w);
             }
             Self::Stopping => {}
             Self::Closing(paid) => paid.write(&mut w),
@@ -111,18 +120,19 @@ impl StoredEvent for Event {
 fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
     Ok(match r.u8()? {
         0 => Event::Opened {
-            params: Box::new(ChannelParams::read(r)?),
+            params: read_format(r).and_then(|()| ChannelParams::read(r)).map(Box::new)?,
             node: r.key()?,
             signature: r.signature()?,
             key_index: r.u32()?,
             deposit: r.amount()?,
         },
         1 => Event::Funded(Funding::read(r)?),
-        2 => Event::Paid { paid: Paid::read(r)?, received: r.u64()?, spent: Spent::read(r)? },
-        3 => Event::Stopping,
-        4 => Event::Closing(Paid::read(r)?),
-        5 => Event::Closed(r.signature()?),
-        6 => Event::Spent(r.option(|r| {
+        2 => Event::Received { quantity: r.u64()?, forgiven: r.u64()? },
+        3 => Event::Paid { paid: Paid::read(r)?, spent: Spent::read(r)? },
+        4 => Event::Stopping,
+        5 => Event::Closing(Paid::read(r)?),
+        6 => Event::Closed(r.signature()?),
+        7 => Event::Spent(r.option(|r| {
             Ok(Spend { txid: r.txid()?, returned: r.amount()?, refund: r.bool()?, confirmed: r.bool()? })
         })?),
         _ => return Err(malformed("an unknown event")),

@@ -6,9 +6,15 @@
 //!                         any of them, from expiry on: refund ──> refunded
 //! ```
 //!
+//! `stop` may be left out: the payee also takes a `close` by itself.
+//!
 //! Safety, whatever the peer says: a `need` is paid only up to what was received plus the agreed window at the agreed
 //! price, within the viewer's own limits, and never while paused; a peer's claim about earlier payments counts only with
-//! the payer's own valid signature; the final amount is what was delivered, within the same window.
+//! the payer's own valid signature; the final amount is never above what was signed before.
+//!
+//! Things get lost on the way: the payee has counted a piece as delivered, and the line broke. Were the payer to insist,
+//! an honest stream would halt. So up to [`FORGIVEN_WINDOWS`] windows, in all the channel's life, are paid without
+//! having arrived. That, and the window, is the most that a dishonest payee can gain.
 
 mod event;
 mod open;
@@ -23,15 +29,17 @@ pub use open::Request;
 
 use crate::amount::Msat;
 use crate::budget::{Budget, Spent};
-use crate::commitment::{self, Funding, Paid};
+use crate::commitment::{self, Funding, Paid, SeenOutput};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::params::{ChannelId, ChannelParams, Statement, sign_attach};
-use crate::payee::SeenOutput;
-use crate::persist::{Decision, Saved, StoredEvent};
+use crate::persist::{Decision, Saved, ascending};
 use crate::refund;
 use crate::tariff::Meter;
 use crate::wire::{ChannelState, Message};
+
+/// How many windows' worth of lost deliveries a payer puts up with in a channel's life.
+pub const FORGIVEN_WINDOWS: u64 = 10;
 
 /// What a payer wants done, once its events are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,10 +88,9 @@ pub struct Payer {
     closed: Option<Signature>,
     spend: Option<Spend>,
     budget: Budget,
-    /// What has arrived, as this side counts it.
+    /// What has arrived, and what was forgiven, as this side counts it.
     received: Meter,
-    /// The payee's count was taken over once, after a reload.
-    resumed: bool,
+    forgiven: u64,
     paused: bool,
 }
 
@@ -93,17 +100,15 @@ impl Payer {
     /// # Errors
     /// [`Code::CorruptedStore`] if the decision is not one of [`Request::opened`].
     pub fn create(saved: Saved<Event, Effect>, key: Key, budget: Budget) -> Result<Self, Error> {
-        let (_, events, _) = saved.into_parts();
-        let mut payer = Self::replay(events, key, budget)?;
-        payer.resumed = true;
-        Ok(payer)
+        let (events, _) = saved.into_parts();
+        Self::replay(events, key, budget)
     }
 
     /// The machine as its stored events tell it. Whatever does not fit together is refused. The books of what was spent
     /// before are taken from the newest of `budget` and the stored payment.
     ///
     /// # Errors
-    /// [`Code::CorruptedStore`], [`Code::WrongKey`] for a key that is not the channel's.
+    /// [`Code::CorruptedStore`], [`Code::InvalidWords`] for a key that is not the channel's.
     pub fn replay(events: impl IntoIterator<Item = Event>, key: Key, budget: Budget) -> Result<Self, Error> {
         let mut events = events.into_iter();
         let Some(Event::Opened { params, node, signature, key_index, deposit }) = events.next() else {
@@ -112,7 +117,7 @@ impl Payer {
         params.validate().map_err(|_| CORRUPTED)?;
         params.verify(&node, &signature).map_err(|_| CORRUPTED)?;
         if params.payer != key.public() {
-            return refuse(Code::WrongKey, "these words are not those of the stored channel");
+            return refuse(Code::InvalidWords, "these words are not those of the stored channel");
         }
         let received = Meter::new(params.tariff, 0);
         let mut payer = Self {
@@ -131,15 +136,11 @@ impl Payer {
             spend: None,
             budget,
             received,
-            resumed: false,
+            forgiven: 0,
             paused: false,
         };
-        let mut last_slot = 0;
-        for event in events {
-            if event.slot() <= last_slot {
-                return Err(CORRUPTED);
-            }
-            last_slot = event.slot();
+        for event in ascending(events) {
+            let event = event?;
             payer.check(&event)?;
             // What an earlier page spent belongs to its session, not to this one's.
             if let Event::Paid { spent, .. } = &event
@@ -155,12 +156,9 @@ impl Payer {
     /// Takes a stored decision over into the state and releases its effects.
     ///
     /// # Errors
-    /// [`Code::StaleDecision`] where the state has changed since the decision.
+    /// [`Code::StaleDecision`] where it was decided for another channel or the state has changed since.
     pub fn commit(&mut self, saved: Saved<Event, Effect>) -> Result<Vec<Effect>, Error> {
-        let (base, events, effects) = saved.into_parts();
-        if base != self.version {
-            return refuse(Code::StaleDecision, "the channel has changed since this was decided");
-        }
+        let (events, effects) = saved.open(self.id, self.version)?;
         if !events.is_empty() {
             self.version = self.version.saturating_add(1);
         }
@@ -173,7 +171,10 @@ impl Payer {
         let fits = match event {
             Event::Opened { .. } => false,
             Event::Funded(funding) => funding.capacity >= self.params.min_deposit,
-            Event::Paid { paid, received, .. } => signed(paid) && self.params.tariff.cost(*received).is_some(),
+            Event::Received { quantity, forgiven } => {
+                self.params.tariff.cost(*quantity).is_some() && *forgiven <= self.forgivable().min(*quantity)
+            }
+            Event::Paid { paid, .. } => signed(paid),
             Event::Stopping => self.funding.is_some(),
             Event::Closing(paid) => signed(paid),
             Event::Closed(signature) => self.statement().is_some_and(|s| s.verify(&self.node, signature).is_ok()),
@@ -186,9 +187,12 @@ impl Payer {
         match event {
             Event::Opened { .. } => {}
             Event::Funded(funding) => self.funding = Some(funding),
-            Event::Paid { paid, received, spent } => {
+            Event::Received { quantity, forgiven } => {
+                self.received.advance(quantity);
+                self.forgiven = forgiven;
+            }
+            Event::Paid { paid, spent } => {
                 self.paid = Some(paid);
-                self.received.advance(received);
                 self.budget.book(spent);
             }
             Event::Stopping => self.stopping = true,
@@ -199,7 +203,7 @@ impl Payer {
     }
 
     fn step(&self, events: Vec<Event>, effects: Vec<Effect>) -> Step {
-        Decision::new(self.version, events, effects)
+        Decision::new(self.id, self.version, events, effects)
     }
 
     // ---- what the page may know ----
@@ -297,22 +301,23 @@ impl Payer {
         Some(Statement { channel: self.id, funding, cumulative: closing.cumulative })
     }
 
-    /// The largest cumulative quantity that may be asked for now.
-    fn horizon(&self) -> u64 {
-        self.received().saturating_add(self.params.tariff.window_quantity())
+    /// What can be forgiven in the channel's life.
+    fn forgivable(&self) -> u64 {
+        self.params.tariff.window_quantity().saturating_mul(FORGIVEN_WINDOWS)
     }
 
-    // ---- what the page tells ----
-
-    /// Content of this quantity has arrived.
-    ///
-    /// # Errors
-    /// [`Code::InvalidArgument`] for a quantity that cannot be priced.
-    pub fn receive(&mut self, quantity: u64) -> Result<(), Error> {
-        let total =
-            self.received.after(quantity).map_err(|_| Error::new(Code::InvalidArgument, "an absurd quantity"))?;
-        self.received.advance(total);
-        Ok(())
+    /// Lets a demand up to `upto` stand: within the window, or by forgiving what seems to be lost.
+    fn allow(&self, upto: u64) -> Result<Option<Event>, Error> {
+        let horizon = self.received().saturating_add(self.params.tariff.window_quantity());
+        let lost = upto.saturating_sub(horizon);
+        if lost == 0 {
+            return Ok(None);
+        }
+        let forgiven = self.forgiven.checked_add(lost).filter(|sum| *sum <= self.forgivable());
+        match (forgiven, self.received.after(lost)) {
+            (Some(forgiven), Ok(quantity)) => Ok(Some(Event::Received { quantity, forgiven })),
+            _ => refuse(Code::AheadOfDelivery, "the server asks for more than it has delivered"),
+        }
     }
 
     /// Pauses (no payment is signed) or goes on.
@@ -322,38 +327,53 @@ impl Payer {
 
     // ---- decisions ----
 
+    /// Content of this quantity has arrived.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a quantity that cannot be priced.
+    pub fn receive(&self, quantity: u64) -> Result<Step, Error> {
+        let absurd = |_| Error::new(Code::InvalidArgument, "an absurd quantity");
+        let quantity = self.received.after(quantity).map_err(absurd)?;
+        Ok(self.step(vec![Event::Received { quantity, forgiven: self.forgiven }], vec![]))
+    }
+
     /// The message that makes a socket, known by its challenge, the channel's session.
     pub fn attach(&self, challenge: &[u8; 32]) -> Message {
         let signature = sign_attach(&self.key, &self.id, challenge);
         Message::Attach { channel: self.id, signature }
     }
 
-    /// The payee tells where it thinks the channel stands. A payment is adopted only with our own valid signature; after a
-    /// reload the payee's count of what was delivered is taken over once, as far as it is paid.
+    /// The payee tells where it thinks the channel stands (when a session begins, or with a refusal). What it says of
+    /// payments is adopted only with our own valid signature: a store that has lost something is made whole by it.
     ///
     /// # Errors
     /// [`Code::InvalidSignature`] (and the like) for a payment that we never signed.
-    pub fn attached(&mut self, state: &ChannelState) -> Result<Step, Error> {
-        let mut events = vec![];
-        // Only what bears our signature counts as paid; before there is a deposit, nothing can.
-        let mut highest = self.paid();
+    pub fn attached(&self, state: &ChannelState) -> Result<Step, Error> {
+        let (mut events, mut effects) = (vec![], vec![]);
         if let (Some(funding), Some(theirs)) = (&self.funding, &state.paid)
-            && theirs.cumulative > highest
+            && let Some(lost) = theirs.cumulative.checked_sub(self.paid()).filter(|lost| *lost > Amount::ZERO)
         {
             theirs.verify(&self.params, funding)?;
-            highest = theirs.cumulative;
-            events.push(Event::Paid { paid: *theirs, received: self.received(), spent: self.budget.spent() });
+            let (lost, paid) = (msat(lost), msat(theirs.cumulative));
+            // What a lost store once paid for has been delivered, as far as the payee says so.
+            let quantity = self.received().max(state.delivered.min(self.params.tariff.covered(paid)));
+            events.push(Event::Received { quantity, forgiven: self.forgiven });
+            events.push(Event::Paid { paid: *theirs, spent: self.budget.found(lost) });
         }
-        if !self.resumed {
-            self.resumed = true;
-            let paid_for = self.params.tariff.covered(Msat::from_amount(highest).unwrap_or(Msat::ZERO));
-            self.received.advance(state.delivered.min(paid_for));
+        let stopped = self.stopping || (state.stopped && self.funding.is_some());
+        if stopped && !self.stopping {
+            events.push(Event::Stopping);
         }
-        let mut effects = vec![];
-        // Go on where a reload or a lost connection broke off.
-        match (&self.closing, self.stopping) {
-            (Some(closing), _) if self.closed.is_none() => effects.push(Effect::Send(Message::Close(*closing))),
-            (None, true) => effects.push(Effect::Send(Message::Stop)),
+        match (&self.funding, &state.closing, &self.closing) {
+            // It settles at another amount than we last said: so be it, if we signed that.
+            (Some(funding), Some(theirs), ours) if ours.is_none_or(|ours| ours.cumulative != theirs.cumulative) => {
+                theirs.verify(&self.params, funding)?;
+                events.push(Event::Closing(*theirs));
+                effects.push(Effect::Send(Message::Close(*theirs)));
+            }
+            // Go on where a reload or a lost connection broke off.
+            (_, _, Some(ours)) if self.closed.is_none() => effects.push(Effect::Send(Message::Close(*ours))),
+            (_, _, None) if stopped => effects.push(Effect::Send(Message::Stop)),
             _ => {}
         }
         Ok(self.step(events, effects))
@@ -392,9 +412,6 @@ impl Payer {
             return refuse(Code::Closing, "the channel is closing");
         }
         let funding = self.funding.ok_or(Error::new(Code::NotFunded, "the deposit is not confirmed yet"))?;
-        if upto.max(delivered) > self.horizon() {
-            return refuse(Code::AheadOfDelivery, "the server asks for more than it has delivered");
-        }
         let cumulative = self
             .params
             .tariff
@@ -402,32 +419,32 @@ impl Payer {
             .map(Msat::to_amount_ceil)
             .filter(|cost| *cost <= self.params.spendable(funding.capacity))
             .ok_or(Error::new(Code::DepositSpent, "the deposit does not cover this"))?;
-        if let Some(last) = self.paid.filter(|last| last.cumulative >= cumulative) {
-            return Ok(self.step(vec![], vec![Effect::Send(Message::Pay(last))]));
-        }
-        let more = cumulative.checked_sub(self.paid()).and_then(Msat::from_amount).ok_or(CORRUPTED)?;
-        let spent = self.budget.reserve(more, now)?;
+        let Some(more) = cumulative.checked_sub(self.paid()).filter(|more| *more > Amount::ZERO) else {
+            let again = self.paid.map(|last| Effect::Send(Message::Pay(last)));
+            return Ok(self.step(vec![], again.into_iter().collect()));
+        };
+        let mut events: Vec<_> = self.allow(upto.max(delivered))?.into_iter().collect();
+        let spent = self.budget.reserve(msat(more), now)?;
         let paid = commitment::pay(&self.params, &funding, cumulative, &self.key)?;
-        let event = Event::Paid { paid, received: self.received(), spent };
-        Ok(self.step(vec![event], vec![Effect::Send(Message::Pay(paid))]))
+        events.push(Event::Paid { paid, spent });
+        Ok(self.step(events, vec![Effect::Send(Message::Pay(paid))]))
     }
 
     /// The viewer ends.
     ///
     /// # Errors
-    /// [`Code::NotFunded`], [`Code::Closing`] where the end has been agreed already.
+    /// [`Code::NothingToDo`] where no deposit has arrived or the end has been agreed already.
     pub fn stop(&self) -> Result<Step, Error> {
-        if self.funding.is_none() {
-            return refuse(Code::NotFunded, "there is nothing to end: no deposit has arrived");
-        }
         match self.phase() {
             Phase::Open => Ok(self.step(vec![Event::Stopping], vec![Effect::Send(Message::Stop)])),
             Phase::Stopping => Ok(self.step(vec![], vec![Effect::Send(Message::Stop)])),
-            _ => refuse(Code::Closing, "the channel is closing"),
+            Phase::Opened => refuse(Code::NothingToDo, "there is nothing to end: no deposit has arrived"),
+            _ => refuse(Code::NothingToDo, "the channel is ending already"),
         }
     }
 
-    /// The payee tells its final count: sign exactly that, if it is within what was paid and received.
+    /// The payee tells its final count: sign exactly that, if it is paid. (Where it counts too much, what it holds is
+    /// worth that anyway: see [`FORGIVEN_WINDOWS`].)
     ///
     /// # Errors
     /// [`Code::UnexpectedMessage`] where nobody asked, [`Code::AheadOfDelivery`].
@@ -436,9 +453,8 @@ impl Payer {
             return refuse(Code::UnexpectedMessage, "no end was asked for");
         };
         let owed = self.params.tariff.cost(delivered).map(Msat::to_amount_ceil);
-        let owed = owed.filter(|owed| delivered <= self.horizon() && *owed <= self.paid());
-        let Some(owed) = owed else {
-            return refuse(Code::AheadOfDelivery, "the server counts more than it has delivered");
+        let Some(owed) = owed.filter(|owed| *owed <= self.paid()) else {
+            return refuse(Code::AheadOfDelivery, "the server counts more than was paid");
         };
         let paid = commitment::pay(&self.params, &funding, owed, &self.key)?;
         Ok(self.step(vec![Event::Closing(paid)], vec![Effect::Send(Message::Close(paid))]))
@@ -475,7 +491,10 @@ impl Payer {
         let transaction = refund::refund(&self.params, outputs, fee_rate, &self.key)?;
         let returned = transaction.output.first().map_or(Amount::ZERO, |output| output.value);
         let spend = Spend { txid: transaction.compute_txid(), returned, refund: true, confirmed: false };
-        Ok(self.step(vec![Event::Spent(Some(spend))], vec![Effect::Broadcast(transaction)]))
+        // What was paid beside the funding may come back after a settlement, too; that outcome stands.
+        let funded = self.funding.is_none_or(|funding| outputs.contains(&funding));
+        let events = if funded { vec![Event::Spent(Some(spend))] } else { vec![] };
+        Ok(self.step(events, vec![Effect::Broadcast(transaction)]))
     }
 
     /// Signed refunds of `outputs` at several fee rates, for the viewer to keep.
@@ -485,6 +504,11 @@ impl Payer {
     pub fn refund_kit(&self, outputs: &[Funding]) -> Result<Vec<refund::KitEntry>, Error> {
         refund::refund_kit(&self.params, outputs, &self.key)
     }
+}
+
+/// An amount of bitcoin that exists is within the range of millisatoshi, too.
+fn msat(amount: Amount) -> Msat {
+    Msat::from_amount(amount).unwrap_or(Msat::MAX_MONEY)
 }
 
 const CORRUPTED: Error = Error::new(Code::CorruptedStore, "what is stored about this channel does not fit together");

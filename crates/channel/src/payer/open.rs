@@ -4,7 +4,7 @@ use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Amount, ScriptBuf};
 
 use super::{Event, Step};
-use crate::error::{Code, Detail, Error, refuse};
+use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::params::{ChannelParams, FundingKind};
 use crate::persist::Decision;
@@ -29,6 +29,12 @@ pub struct Request {
     pub tariff: Tariff,
     /// The node key that the terms name.
     pub node: PublicKey,
+    /// The bounds of a deposit that the terms name.
+    pub min_deposit: Amount,
+    /// See [`Request::min_deposit`].
+    pub max_deposit: Amount,
+    /// The confirmations that the terms name.
+    pub confirmations: u16,
     /// The longest life of a channel, in blocks, that the viewer agrees to wait for a refund.
     pub max_lifetime: u32,
     /// The purpose (origin) that the channel must name.
@@ -52,7 +58,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Code::WrongNetwork`], [`Code::WrongKey`], [`Code::UnacceptableTerms`], [`Code::DepositTooSmall`],
-    /// [`Code::InvalidSignature`], [`Code::HighS`].
+    /// [`Code::DepositTooLarge`], [`Code::InvalidSignature`], [`Code::HighS`].
     pub fn opened(&self, params: Box<ChannelParams>, signature: Signature, tip: u32) -> Result<Step, Error> {
         if params.network != self.network {
             return refuse(Code::WrongNetwork, "the server answered for another Bitcoin network");
@@ -64,20 +70,23 @@ impl Request {
         let as_asked = params.funding_kind == self.funding_kind
             && params.return_script == self.return_script
             && params.tariff == self.tariff
+            && params.min_deposit == self.min_deposit
+            && params.max_deposit == self.max_deposit
+            && params.confirmations == self.confirmations
             && params.purpose == self.purpose;
         if !as_asked {
             return refuse(Code::UnacceptableTerms, "the server's answer differs from what was asked for");
         }
-        if params.stop_height() <= tip || params.expiry > tip.saturating_add(self.max_lifetime) {
+        // At least half of the channel's life is for watching.
+        let life = params.expiry.saturating_sub(tip);
+        if life > self.max_lifetime || u32::from(params.stop_margin) > life / 2 {
             return refuse(Code::UnacceptableTerms, "the server's expiry is too near or too far");
         }
-        if self.deposit < params.min_deposit {
-            return Err(Error::new(Code::DepositTooSmall, "this deposit is too small to be served")
-                .with(Detail::Amount(params.min_deposit)));
-        }
+        params.check_deposit(self.deposit)?;
         params.verify(&self.node, &signature)?;
+        let id = params.id();
         let event =
             Event::Opened { params, node: self.node, signature, key_index: self.key_index, deposit: self.deposit };
-        Ok(Decision::new(0, vec![event], vec![]))
+        Ok(Decision::new(id, 0, vec![event], vec![]))
     }
 }

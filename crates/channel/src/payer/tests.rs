@@ -6,6 +6,7 @@ use super::*;
 use crate::budget::Limits;
 use crate::params::FundingKind;
 use crate::payee;
+use crate::persist::StoredEvent;
 use crate::testing::{self, CAPACITY, NOW, PRICE_SAT, TIP, World};
 use crate::wire::Token;
 use bitcoin::Network;
@@ -30,15 +31,18 @@ fn the_answer_to_open_is_checked_field_by_field() {
     assert_eq!(code(answer(&|p| p.network = Network::Bitcoin)), Code::WrongNetwork);
     assert_eq!(code(answer(&|p| p.payer = node.public())), Code::WrongKey);
     assert_eq!(code(answer(&|p| p.payee = p.payer)), Code::WrongKey);
-    assert_eq!(code(answer(&|p| p.min_deposit = CAPACITY + Amount::ONE_SAT)), Code::DepositTooSmall);
-    let unacceptable: [&dyn Fn(&mut ChannelParams); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut ChannelParams);
+    let unacceptable: [Change<'_>; 11] = [
         &|p| p.tariff.price = Msat::new(1_000_001).unwrap(),
         &|p| p.tariff.window = 3,
         &|p| p.funding_kind = FundingKind::P2wsh,
         &|p| p.return_script = bitcoin::ScriptBuf::new_p2sh(&bitcoin::hashes::Hash::all_zeros()),
         &|p| p.purpose = "http://elsewhere".into(),
         &|p| p.expiry = TIP + 2_017,
-        &|p| p.expiry = TIP + u32::from(p.stop_margin),
+        &|p| p.expiry = TIP + 2 * u32::from(p.stop_margin) - 1,
+        &|p| p.confirmations = 2,
+        &|p| p.min_deposit += Amount::ONE_SAT,
+        &|p| p.max_deposit = CAPACITY,
         &|p| p.close_margin = p.stop_margin + 1,
     ];
     for change in unacceptable {
@@ -59,28 +63,57 @@ fn only_an_own_look_at_the_chain_opens_the_channel() {
     assert_eq!(code(look(&world, &seen(told, 0))), Code::NotFunded);
     assert_eq!(code(look(&world, &seen(testing::funding(0, Amount::from_sat(1)), 1))), Code::NotFunded);
     assert_eq!(code(world.payer.need(1, 0, NOW)), Code::NotFunded);
-    assert_eq!(code(world.payer.stop()), Code::NotFunded);
+    assert_eq!(code(world.payer.stop()), Code::NothingToDo);
     world.payer(|payer| payer.funding_seen(&told, &seen(told, 1))).unwrap();
     assert_eq!(world.payer.phase(), Phase::Open);
 }
 
 #[test]
-fn a_need_is_paid_up_to_the_window_and_no_further() {
+fn a_need_is_paid_up_to_the_window() {
     let mut world = World::funded();
-    assert_eq!(code(world.payer.need(2_001, 0, NOW)), Code::AheadOfDelivery);
-    assert_eq!(code(world.payer.need(1, 2_001, NOW)), Code::AheadOfDelivery);
-    assert_eq!(code(world.payer.need(u64::MAX, 0, NOW)), Code::AheadOfDelivery);
     world.payer(|payer| payer.need(2_000, 0, NOW)).unwrap();
     assert_eq!(world.payer.paid().to_sat(), 2 * PRICE_SAT);
-    // Nothing arrived: no more.
-    assert_eq!(code(world.payer.need(2_001, 1_000, NOW)), Code::AheadOfDelivery);
-    world.payer.receive(1).unwrap();
-    world.payer(|payer| payer.need(2_001, 1_000, NOW)).unwrap();
-    assert_eq!(world.payer.paid().to_sat(), 2 * PRICE_SAT + 1);
+    world.receive(1);
+    let step = world.payer.need(2_001, 1_000, NOW).unwrap();
+    assert_eq!(step.events().len(), 1, "nothing is forgiven: {:?}", step.events());
     // A need that is paid already is answered with the same payment and stores nothing.
-    let again = world.payer.need(1_000, 0, NOW).unwrap();
-    assert!(again.events().is_empty());
+    assert!(world.payer.need(1_000, 0, NOW).unwrap().events().is_empty());
     assert_eq!(code(world.payer.receive(u64::MAX)), Code::InvalidArgument);
+    assert_eq!(code(world.payer.need(u64::MAX, 0, NOW)), Code::DepositSpent);
+}
+
+/// However a dishonest payee asks, and however often the page is loaded anew.
+#[test]
+fn what_never_arrived_is_paid_up_to_a_bound_and_no_further() {
+    let (window, allowance) = (2_000, 2_000 * FORGIVEN_WINDOWS);
+    let most = window + allowance;
+    let mut world = World::funded();
+    assert_eq!(code(world.payer.need(most + 1, 0, NOW)), Code::AheadOfDelivery);
+    assert_eq!(code(world.payer.need(1, most + 1, NOW)), Code::AheadOfDelivery);
+    for upto in (1..1_000).map(|round| round * 1_500) {
+        let lie = ChannelState { delivered: upto, ..world.payee.state() };
+        world.payer = Payer::replay(world.payer_events(), testing::payer_key(), Budget::default()).unwrap();
+        world.payer(|payer| payer.attached(&lie)).unwrap();
+        let _ = world.payer(|payer| payer.need(upto, upto.saturating_sub(1_500), NOW));
+    }
+    assert!(world.payer.paid().to_sat() <= most, "{}", world.payer.paid());
+    // What does arrive is paid for all the same.
+    world.receive(1_000);
+    let upto = world.payer.received() + window;
+    assert!(world.payer.need(upto, 0, NOW).is_ok());
+}
+
+/// A store rolled back to before the deposit, and a payee that makes payments up.
+#[test]
+fn claims_before_the_deposit_count_nothing() {
+    let mut world = World::opened();
+    let forged = ChannelState {
+        paid: Some(testing::sign_with(&testing::payee_key(), CAPACITY.to_sat())),
+        delivered: 3_598_000,
+        ..world.payee.state()
+    };
+    world.payer(|payer| payer.attached(&forged)).unwrap();
+    assert_eq!((world.payer.received(), world.payer.paid()), (0, Amount::ZERO));
 }
 
 #[test]
@@ -109,7 +142,7 @@ fn the_deposit_is_the_end() {
     let mut world = World::funded();
     for _ in 0..3_599 {
         // An hour, second by second, without the payee's half: this test is about the payer's.
-        world.payer.receive(1_000).unwrap();
+        world.receive(1_000);
     }
     world.payer(|payer| payer.need(3_600_000, 3_599_000, NOW)).unwrap();
     assert_eq!(world.payer.paid(), CAPACITY);
@@ -157,7 +190,7 @@ fn stop_settles_at_what_was_delivered_not_at_what_was_prepaid() {
 }
 
 #[test]
-fn a_final_count_beyond_what_was_paid_or_received_is_refused() {
+fn a_final_count_beyond_what_was_paid_is_refused() {
     let mut world = World::funded();
     world.pay_for(1_000).unwrap();
     assert_eq!(code(world.payer.stopped(1_000)), Code::UnexpectedMessage);
@@ -175,7 +208,7 @@ fn a_final_count_beyond_what_was_paid_or_received_is_refused() {
         Code::UnexpectedMessage
     );
     assert_eq!(code(world.payer.closed(amount, statement.sign(&testing::payee_key()))), Code::InvalidSignature);
-    assert_eq!(code(world.payer.stop()), Code::Closing);
+    assert_eq!(code(world.payer.stop()), Code::NothingToDo);
 }
 
 #[test]
@@ -183,18 +216,11 @@ fn a_reload_goes_on_where_it_was() {
     let mut world = World::funded();
     world.pay_for(1_000).unwrap();
     world.pay_for(500).unwrap();
-    let reload = |world: &World| Payer::replay(world.payer_events(), testing::payer_key(), Budget::default()).unwrap();
-    let mut payer = reload(&world);
-    assert_eq!(payer.paid(), world.payer.paid());
-    // What arrived after the last payment is known to the payee; its count is taken over once, as far as it is paid.
-    let _ = payer.attached(&world.payee.state()).unwrap();
-    assert_eq!(payer.received(), 1_500);
-    let lie = ChannelState { delivered: 1_000_000, ..world.payee.state() };
-    let _ = payer.attached(&lie).unwrap();
-    assert_eq!(payer.received(), 1_500);
-    let mut fooled = reload(&world);
-    let _ = fooled.attached(&lie).unwrap();
-    assert_eq!(fooled.received(), 1_500, "never beyond what is paid");
+    let mut payer = Payer::replay(world.payer_events(), testing::payer_key(), Budget::default()).unwrap();
+    assert_eq!((payer.paid(), payer.received()), (world.payer.paid(), 1_500));
+    let saved = payer.attached(&world.payee.state()).unwrap().save(|_| Ok::<_, ()>(())).unwrap();
+    assert_eq!(payer.commit(saved).unwrap(), []);
+    assert!(payer.need(2_500, 1_500, NOW).is_ok());
 }
 
 #[test]
@@ -210,6 +236,35 @@ fn a_payees_claim_counts_only_with_our_own_signature() {
     let saved = world.payer.attached(&lost).unwrap().save(|_| Ok::<_, ()>(())).unwrap();
     world.payer.commit(saved).unwrap();
     assert_eq!(world.payer.paid().to_sat(), 50_000);
+    assert_eq!(world.payer.spent().site, Msat::new(50_000_000).unwrap(), "and it is in the books");
+}
+
+#[test]
+fn an_end_that_this_side_has_lost_is_adopted() {
+    let mut world = World::funded();
+    world.pay_for(1_000).unwrap();
+    let close = world.payee.params().close_height();
+    world.payee(|payee| Ok(payee.expire(close).expect("due"))).unwrap();
+    let state = world.payee.state();
+    let effects = world.payer(|payer| payer.attached(&state)).unwrap();
+    assert_eq!(world.payer.phase(), Phase::Closing);
+    let [Effect::Send(Message::Close(paid))] = effects[..] else { panic!("{effects:?}") };
+    assert!(world.payee.close(paid, &testing::node()).unwrap().events().is_empty());
+    // With another amount, or by another key, it is not.
+    let mut fresh = World::funded();
+    let forged =
+        ChannelState { closing: Some(testing::sign_with(&testing::payee_key(), 9_000)), ..fresh.payee.state() };
+    assert_eq!(code(fresh.payer(|payer| payer.attached(&forged))), Code::InvalidSignature);
+}
+
+#[test]
+fn after_the_final_signature_the_deposit_cannot_be_exchanged() {
+    let mut world = World::funded();
+    world.payer(|payer| payer.stop()).unwrap();
+    world.payer(|payer| payer.stopped(0)).unwrap();
+    let other = SeenOutput { funding: testing::funding(1, CAPACITY), confirmations: 1 };
+    assert_eq!(code(world.payer.funding_seen(&other.funding, &[other])), Code::UnexpectedMessage);
+    assert!(Payer::replay(world.payer_events(), testing::payer_key(), Budget::default()).is_ok());
 }
 
 #[test]
@@ -243,6 +298,12 @@ fn a_refund_waits_for_its_height_and_sweeps_everything() {
     let [Effect::Broadcast(refund)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(refund.input.len(), 2);
     assert_eq!(world.payer.phase(), Phase::Refunded);
+    // What was paid beside the funding comes back without touching how the channel ended.
+    let mut settled = World::funded();
+    let spend = Spend { txid: outputs[1].outpoint.txid, returned: CAPACITY, refund: false, confirmed: true };
+    settled.payer(|payer| Ok(payer.spent_seen(Some(spend)))).unwrap();
+    settled.payer(|payer| payer.refund(&outputs[1..], rate, expiry)).unwrap();
+    assert_eq!(settled.payer.spend(), Some(&spend));
     assert_eq!(world.payer.refund_kit(&outputs).unwrap().len(), refund::KIT_FEE_RATES.len());
 }
 
@@ -254,7 +315,7 @@ fn replay_treats_the_log_as_hostile() {
     let good = world.payer_events();
     let replay = |events: Vec<Event>| Payer::replay(events, testing::payer_key(), Budget::default());
     assert_eq!(replay(good.clone()).unwrap().phase(), Phase::Closed);
-    assert_eq!(code(Payer::replay(good.clone(), testing::node(), Budget::default())), Code::WrongKey);
+    assert_eq!(code(Payer::replay(good.clone(), testing::node(), Budget::default())), Code::InvalidWords);
     // Cut or changed anywhere, it either replays to an earlier truth or is refused; it is never believed.
     assert_eq!(code(replay(vec![])), Code::CorruptedStore);
     assert_eq!(code(replay(good[1..].to_vec())), Code::CorruptedStore);
@@ -270,7 +331,8 @@ fn replay_treats_the_log_as_hostile() {
                 good.iter().map(|old| if old.slot() == changed.slot() { changed.clone() } else { old.clone() });
             let Ok(payer) = replay(events.collect()) else { continue };
             // Only facts that no signature covers can change, and none of them can cost money.
-            assert!(matches!(changed, Event::Opened { .. } | Event::Paid { .. }), "{changed:?}");
+            let unsigned = matches!(changed, Event::Opened { .. } | Event::Received { .. } | Event::Paid { .. });
+            assert!(unsigned, "{changed:?}");
             assert_eq!(payer.closing(), world.payer.closing());
             assert_eq!(payer.paid(), world.payer.paid());
         }

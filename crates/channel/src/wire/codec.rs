@@ -159,8 +159,11 @@ impl Writer {
         self.u8(length).raw(bytes.get(..length.into()).unwrap_or(bytes))
     }
 
-    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
-        self.bytes(text.as_bytes())
+    /// Text made fit for its reader: cut to `max`, and anything but printable ASCII replaced.
+    pub(crate) fn text(&mut self, text: &str, max: u8) -> &mut Self {
+        let printable = |c: char| if (' '..='~').contains(&c) { c } else { '?' };
+        let fit: String = text.chars().map(printable).take(max.into()).collect();
+        self.bytes(fit.as_bytes())
     }
 
     pub(crate) fn amount(&mut self, value: Amount) -> &mut Self {

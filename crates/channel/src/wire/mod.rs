@@ -12,7 +12,9 @@ use bitcoin::{Amount, Network, ScriptBuf, Txid};
 
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
-use crate::params::{ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte};
+use crate::params::{
+    CLTV, ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte, read_kind,
+};
 use codec::{Reader, Writer, malformed};
 
 /// The protocol version of every frame.
@@ -25,6 +27,9 @@ pub const MAX_FRAME: usize = 1024;
 pub const MAX_CODE: u8 = 32;
 /// The longest error text, in bytes.
 pub const MAX_TEXT: u8 = 200;
+
+/// Types from here on may be ignored by a side that does not know them; lower ones may not.
+pub const OPTIONAL: u8 = 128;
 
 /// A session token: 32 random bytes that HTTP requests for paid content carry in lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +97,8 @@ pub struct Refusal {
     pub code: String,
     /// A short English sentence.
     pub text: String,
+    /// The type of the message that is refused; 0 where it is none in particular.
+    pub about: u8,
     /// The payee's state, where the two sides differ.
     pub state: Option<Box<ChannelState>>,
 }
@@ -102,7 +109,14 @@ impl From<&Error> for Refusal {
             Some(crate::error::Detail::State(state)) => Some(state.clone()),
             _ => None,
         };
-        Self { code: error.code().as_str().into(), text: error.text().into(), state }
+        Self { code: error.code().as_str().into(), text: error.text().into(), about: 0, state }
+    }
+}
+
+impl Refusal {
+    /// The refusal of a message of this type ([`Message::kind`]).
+    pub fn of(kind: u8, error: &Error) -> Self {
+        Self { about: kind, ..Self::from(error) }
     }
 }
 
@@ -191,6 +205,8 @@ pub enum Message {
     },
     /// Either: something was refused.
     Refused(Refusal),
+    /// A message of a type from [`OPTIONAL`] on that this side does not know, to be ignored. Its fields were not read.
+    Unknown(u8),
 }
 
 macro_rules! types {
@@ -202,49 +218,67 @@ types! {
 }
 
 impl Message {
+    /// The type byte.
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Self::Welcome { .. } => WELCOME,
+            Self::Open(_) => OPEN,
+            Self::Opened { .. } => OPENED,
+            Self::Attach { .. } => ATTACH,
+            Self::Attached { .. } => ATTACHED,
+            Self::FundingSeen { .. } => FUNDING_SEEN,
+            Self::Need { .. } => NEED,
+            Self::Pay(_) => PAY,
+            Self::Ack { .. } => ACK,
+            Self::Stop => STOP,
+            Self::Stopped { .. } => STOPPED,
+            Self::Close(_) => CLOSE,
+            Self::Closed { .. } => CLOSED,
+            Self::Settled { .. } => SETTLED,
+            Self::Refused(_) => REFUSED,
+            Self::Unknown(kind) => *kind,
+        }
+    }
+
     /// The frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(80);
-        w.u8(VERSION);
+        w.u8(VERSION).u8(self.kind());
         match self {
-            Self::Welcome { challenge, node } => w.u8(WELCOME).raw(challenge).key(node),
+            Self::Welcome { challenge, node } => w.raw(challenge).key(node),
             Self::Open(open) => w
-                .u8(OPEN)
+                .u8(CLTV)
                 .u8(network_byte(open.network))
                 .u8(open.funding_kind.to_byte())
                 .key(&open.payer)
                 .bytes(open.return_script.as_bytes())
                 .amount(open.deposit),
             Self::Opened { params, signature } => {
-                params.write(w.u8(OPENED));
+                params.write(&mut w);
                 w.signature(signature)
             }
-            Self::Attach { channel, signature } => w.u8(ATTACH).raw(&channel.0).signature(signature),
+            Self::Attach { channel, signature } => w.raw(&channel.0).signature(signature),
             Self::Attached { epoch, token, state } => {
-                state.write(w.u8(ATTACHED).u64(*epoch).raw(&token.0));
+                state.write(w.u64(*epoch).raw(&token.0));
                 &mut w
             }
             Self::FundingSeen { funding, confirmations, tip } => {
-                w.u8(FUNDING_SEEN).option(funding.as_ref(), |w, funding| funding.write(w)).u32(*confirmations).u32(*tip)
+                w.option(funding.as_ref(), |w, funding| funding.write(w)).u32(*confirmations).u32(*tip)
             }
-            Self::Need { upto, delivered } => w.u8(NEED).u64(*upto).u64(*delivered),
-            Self::Pay(paid) => {
-                paid.write(w.u8(PAY));
+            Self::Need { upto, delivered } => w.u64(*upto).u64(*delivered),
+            Self::Ack { cumulative, delivered } => w.amount(*cumulative).u64(*delivered),
+            Self::Stop | Self::Unknown(_) => &mut w,
+            Self::Stopped { delivered } => w.u64(*delivered),
+            Self::Pay(paid) | Self::Close(paid) => {
+                paid.write(&mut w);
                 &mut w
             }
-            Self::Ack { cumulative, delivered } => w.u8(ACK).amount(*cumulative).u64(*delivered),
-            Self::Stop => w.u8(STOP),
-            Self::Stopped { delivered } => w.u8(STOPPED).u64(*delivered),
-            Self::Close(paid) => {
-                paid.write(w.u8(CLOSE));
-                &mut w
-            }
-            Self::Closed { cumulative, signature } => w.u8(CLOSED).amount(*cumulative).signature(signature),
-            Self::Settled { txid, confirmations } => w.u8(SETTLED).txid(txid).u32(*confirmations),
+            Self::Closed { cumulative, signature } => w.amount(*cumulative).signature(signature),
+            Self::Settled { txid, confirmations } => w.txid(txid).u32(*confirmations),
             Self::Refused(refusal) => w
-                .u8(REFUSED)
-                .text(&refusal.code)
-                .text(&refusal.text)
+                .text(&refusal.code, MAX_CODE)
+                .text(&refusal.text, MAX_TEXT)
+                .u8(refusal.about)
                 .option(refusal.state.as_ref(), |w, state| state.write(w)),
         };
         w.finish()
@@ -262,7 +296,11 @@ impl Message {
         if r.u8()? != VERSION {
             return Err(Error::new(Code::UnsupportedVersion, "this protocol version is not spoken here"));
         }
-        let message = Self::read_body(r.u8()?, &mut r)?;
+        let kind = r.u8()?;
+        if kind >= OPTIONAL {
+            return Ok(Self::Unknown(kind));
+        }
+        let message = Self::read_body(kind, &mut r)?;
         r.finish()?;
         Ok(message)
     }
@@ -271,7 +309,7 @@ impl Message {
         Ok(match kind {
             WELCOME => Self::Welcome { challenge: r.array()?, node: r.key()? },
             OPEN => Self::Open(Open {
-                network: network_from_byte(r.u8()?)?,
+                network: read_kind(r).and_then(|()| network_from_byte(r.u8()?))?,
                 funding_kind: FundingKind::from_byte(r.u8()?)?,
                 payer: r.key()?,
                 return_script: r.script(MAX_RETURN_SCRIPT)?,
@@ -296,6 +334,7 @@ impl Message {
             REFUSED => Self::Refused(Refusal {
                 code: r.text(MAX_CODE)?,
                 text: r.text(MAX_TEXT)?,
+                about: r.u8()?,
                 state: r.option(|r| ChannelState::read(r).map(Box::new))?,
             }),
             0 => return Err(malformed("message type 0 does not exist")),

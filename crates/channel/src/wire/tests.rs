@@ -32,7 +32,12 @@ fn messages() -> Vec<Message> {
         Message::Close(paid),
         Message::Closed { cumulative, signature },
         Message::Settled { txid: funding.outpoint.txid, confirmations: 2 },
-        Message::Refused(Refusal { code: "paused".into(), text: "paused: nothing is paid".into(), state: Some(state) }),
+        Message::Refused(Refusal {
+            code: "paused".into(),
+            text: "paused: nothing is paid".into(),
+            about: NEED,
+            state: Some(state),
+        }),
     ]
 }
 
@@ -57,6 +62,22 @@ fn a_payment_is_74_bytes() {
 }
 
 #[test]
+fn optional_types_are_ignored_whatever_they_hold() {
+    assert_eq!(Message::decode(&[VERSION, OPTIONAL, 1, 2, 3]).unwrap(), Message::Unknown(OPTIONAL));
+    assert_eq!(Message::decode(&[VERSION, 255]).unwrap(), Message::Unknown(255));
+}
+
+#[test]
+fn a_refusal_is_made_fit_for_its_reader() {
+    let refusal = Refusal { code: "x".repeat(99), text: "não".repeat(99), about: 0, state: None };
+    let Message::Refused(read) = Message::decode(&Message::Refused(refusal).encode()).unwrap() else {
+        panic!("no refusal")
+    };
+    assert_eq!((read.code.len(), read.text.len()), (MAX_CODE.into(), MAX_TEXT.into()));
+    assert!(read.text.starts_with("n?on?o"));
+}
+
+#[test]
 fn foreign_frames_are_refused_by_code() {
     let code = |frame: &[u8]| Message::decode(frame).unwrap_err().code();
     assert_eq!(code(&[]), Code::MalformedMessage);
@@ -74,8 +95,12 @@ fn foreign_frames_are_refused_by_code() {
     ack[9] += 1;
     assert_eq!(code(&ack), Code::MalformedMessage);
     assert_eq!(code(&[VERSION, FUNDING_SEEN, 2, 0, 0, 0, 0, 0, 0, 0, 0]), Code::MalformedMessage);
-    assert_eq!(code(&[VERSION, REFUSED, 1, 7, 0, 0]), Code::MalformedMessage);
+    assert_eq!(code(&[VERSION, REFUSED, 1, 7, 0, 0, 0]), Code::MalformedMessage);
+    // A channel of another kind.
+    let mut open = Message::Open(testing::open_request()).encode();
+    open[2] = 1;
+    assert_eq!(code(&open), Code::MalformedMessage);
     // A field longer than its bound, with all its bytes there.
-    let long = [&[VERSION, REFUSED, MAX_CODE + 1][..], &[b'a'; 40], &[0, 0]].concat();
+    let long = [&[VERSION, REFUSED, MAX_CODE + 1][..], &[b'a'; 40], &[0, 0, 0]].concat();
     assert_eq!(code(&long), Code::MalformedMessage);
 }
