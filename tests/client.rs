@@ -142,7 +142,9 @@ async fn watch(world: &World, channel: &JsValue, seconds: u32) {
             JsFuture::from(pause(5)).await.unwrap();
             assert!(world.serve(1_000), "paid, so released");
         }
+        let arrived = sat(&snapshot(channel), "deliveredMsat") + 1_000_000;
         call(channel, "received", &[1_000.into()]).unwrap();
+        until(channel, "stored", |now| sat(now, "deliveredMsat") == arrived).await;
     }
 }
 
