@@ -365,8 +365,10 @@ impl Payer {
             events.push(Event::Stopping);
         }
         match (&self.funding, &state.closing, &self.closing) {
-            // It settles at another amount than we last said: so be it, if we signed that.
-            (Some(funding), Some(theirs), ours) if ours.is_none_or(|ours| ours.cumulative != theirs.cumulative) => {
+            // It settles at another amount than we last said: so be it, if we signed that, and it has not stated ours.
+            (Some(funding), Some(theirs), ours)
+                if self.closed.is_none() && ours.is_none_or(|ours| ours.cumulative != theirs.cumulative) =>
+            {
                 theirs.verify(&self.params, funding)?;
                 events.push(Event::Closing(*theirs));
                 effects.push(Effect::Send(Message::Close(*theirs)));
