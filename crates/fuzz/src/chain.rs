@@ -8,8 +8,7 @@ use bitcoin::secp256k1::{Message, PublicKey};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use rillpay_channel::ChannelParams;
-use rillpay_channel::commitment::Funding;
-use rillpay_channel::payee::SeenOutput;
+use rillpay_channel::commitment::{Funding, SeenOutput};
 use rillpay_channel::payer::Spend;
 
 /// An output at the channel's address.

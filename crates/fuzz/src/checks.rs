@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use bitcoin::{Amount, OutPoint};
 use rillpay_channel::budget::{Limits, Spent};
 use rillpay_channel::commitment::{Funding, change};
-use rillpay_channel::payer::Payer;
+use rillpay_channel::payer::{FORGIVEN_WINDOWS, Payer};
 use rillpay_channel::persist::Decision;
+use rillpay_channel::tariff::Tariff;
 use rillpay_channel::{ChannelParams, Error, Msat, payee, payer};
 
 use crate::world::World;
@@ -28,8 +29,10 @@ pub(crate) struct Books {
     pub(crate) site: Spent,
     /// The same when the page was loaded.
     pub(crate) loaded: Spent,
-    /// The page was loaded anew and may take the payee's count over, once.
-    pub(crate) may_resume: bool,
+    /// What really arrived, what the payer let pass as lost, and what it found again with a payment that it had lost.
+    pub(crate) arrived: u64,
+    pub(crate) forgiven: u64,
+    found: u64,
     /// A peer's lie was believed, or a frame was damaged and yet believed.
     pub(crate) fooled: bool,
     /// A deposit was taken out of the chain for good.
@@ -62,39 +65,57 @@ impl Books {
                 && all().any(|(outpoint, amount)| *outpoint == funding.outpoint && changeless(*amount))
     }
 
-    /// The most that anyone signed with the payer's key for this output, and where there is no change the whole capacity.
-    fn ceiling(&self, params: &ChannelParams, funding: &Funding) -> Amount {
-        let all = self.own.iter().chain(&self.rogue).filter(|(outpoint, _)| *outpoint == funding.outpoint);
-        let top = all.map(|(_, amount)| *amount).max().unwrap_or(Amount::ZERO);
-        match change(params, funding.capacity, top) {
-            Ok(None) => funding.capacity,
-            _ => top,
-        }
-    }
-
     /// The payer has stored this; `adopted` where it took it over from the payee.
     pub(crate) fn payer_stored(&mut self, before: &PayerBefore, adopted: bool, events: &[payer::Event]) {
+        let mut received = before.received;
         for event in events {
             match event {
-                payer::Event::Paid { paid, spent, .. } if !adopted => {
+                payer::Event::Received { quantity, forgiven } => {
+                    assert!(*forgiven >= self.forgiven, "what was forgiven is forgotten");
+                    if adopted {
+                        self.found += quantity - received;
+                    }
+                    received = *quantity;
+                    self.forgiven = *forgiven;
+                    let windows = before.tariff.window_quantity() * FORGIVEN_WINDOWS;
+                    assert!(*forgiven <= windows, "{forgiven} is too much to forgive");
+                    let known = self.arrived + self.forgiven + self.found;
+                    assert!(*quantity <= known, "received {quantity} where no more than {known} can be");
+                }
+                payer::Event::Paid { paid, spent } => {
                     let funding = before.funding.expect("pays from a deposit");
-                    self.own.insert((funding.outpoint, paid.cumulative));
-                    assert!(paid.cumulative <= before.horizon, "signed {} beyond the window", paid.cumulative);
                     assert!(paid.cumulative > before.paid, "a payment that is not more");
                     let more = Msat::from_amount(paid.cumulative - before.paid).unwrap();
                     assert_eq!(before.spent.site.checked_add(more), Some(spent.site), "booked is what is signed");
+                    self.site = *spent;
+                    if adopted {
+                        assert!(
+                            self.is_signed(&before.params, &funding, paid.cumulative),
+                            "adopts what was never signed"
+                        );
+                        let covered = before.tariff.covered(Msat::from_amount(paid.cumulative).unwrap());
+                        assert!(received <= before.received.max(covered), "adopts a count that is not paid");
+                        continue;
+                    }
+                    // Of its own will it signs for what arrived, what it forgave and the window, and for nothing else.
+                    let most = before.tariff.cost(received.saturating_add(before.tariff.window_quantity()));
+                    let most = most.unwrap_or(Msat::MAX_MONEY).to_amount_ceil();
+                    assert!(paid.cumulative <= most, "signed {} with {received} received", paid.cumulative);
+                    self.own.insert((funding.outpoint, paid.cumulative));
                     let within = |sum: Msat, limit: Option<Msat>| limit.is_none_or(|limit| sum <= limit);
                     assert!(within(spent.site, before.limits.site), "over the site's budget");
                     assert!(within(spent.in_day, before.limits.day), "over the day's budget");
                     let session = spent.site.checked_sub(self.loaded.site).unwrap();
                     assert!(within(session, before.limits.session), "over the session's budget");
-                    self.site = *spent;
                 }
                 payer::Event::Closing(paid) => {
                     let funding = before.funding.expect("closes a deposit");
-                    self.own.insert((funding.outpoint, paid.cumulative));
-                    assert!(paid.cumulative <= before.horizon, "ends at {} beyond the window", paid.cumulative);
-                    assert!(paid.cumulative <= before.paid, "ends at more than was paid");
+                    if adopted {
+                        assert!(self.is_signed(&before.params, &funding, paid.cumulative), "ends as it never signed");
+                    } else {
+                        assert!(paid.cumulative <= before.paid, "ends at more than was paid");
+                        self.own.insert((funding.outpoint, paid.cumulative));
+                    }
                 }
                 _ => {}
             }
@@ -104,24 +125,25 @@ impl Books {
 
 /// The payer before a decision.
 pub(crate) struct PayerBefore {
+    params: ChannelParams,
+    tariff: Tariff,
     funding: Option<Funding>,
     paid: Amount,
+    received: u64,
     spent: Spent,
     limits: Limits,
-    /// The price of what arrived and of the window: it signs for that of its own will, and for nothing beyond.
-    horizon: Amount,
 }
 
 impl PayerBefore {
     pub(crate) fn new(payer: &Payer, limits: Limits) -> Self {
-        let tariff = payer.params().tariff;
-        let most = tariff.cost(payer.received().saturating_add(tariff.window_quantity()));
         Self {
+            params: payer.params().clone(),
+            tariff: payer.params().tariff,
             funding: payer.funding().copied(),
             paid: payer.paid(),
+            received: payer.received(),
             spent: payer.spent(),
             limits,
-            horizon: most.unwrap_or(Msat::MAX_MONEY).to_amount_ceil(),
         }
     }
 }
@@ -189,24 +211,8 @@ impl World {
             assert!(self.books.is_signed(payer.params(), funding, paid), "{paid} was never signed");
         }
         if let Some(closing) = payer.closing() {
-            assert!(closing.cumulative <= paid, "ends at more than was paid");
             assert_eq!(closing.verify(payer.params(), funding), Ok(()), "ends with a signature for another deposit");
         }
-    }
-
-    /// The payee's count may be taken over once after a reload, as far as it is paid with the payer's own signature.
-    pub(crate) fn check_take_over(&mut self, before: u64) {
-        let payer = &self.payer.machine;
-        let after = payer.received();
-        if after == before {
-            return;
-        }
-        assert!(self.books.may_resume, "the payee's count was taken over a second time");
-        self.books.may_resume = false;
-        let ceiling = payer.funding().map(|funding| self.books.ceiling(payer.params(), funding));
-        let ceiling = Msat::from_amount(ceiling.unwrap_or(Amount::ZERO)).unwrap();
-        let covered = payer.params().tariff.covered(ceiling);
-        assert!(after <= covered, "took over {after} where payments cover {covered}");
     }
 
     /// Nothing is sent that is not stored.
@@ -215,15 +221,18 @@ impl World {
         let slot = |slot| self.payer.disk.slot::<payer::Event>(slot);
         let stored = match effect {
             payer::Effect::Send(Message::Pay(sent)) => {
-                matches!(slot(2), Some(payer::Event::Paid { paid, .. }) if paid.cumulative >= sent.cumulative)
+                matches!(slot(3), Some(payer::Event::Paid { paid, .. }) if paid.cumulative >= sent.cumulative)
             }
-            payer::Effect::Send(Message::Stop) => matches!(slot(3), Some(payer::Event::Stopping)),
+            payer::Effect::Send(Message::Stop) => matches!(slot(4), Some(payer::Event::Stopping)),
             payer::Effect::Send(Message::Close(sent)) => {
-                matches!(slot(4), Some(payer::Event::Closing(paid)) if paid == *sent)
+                matches!(slot(5), Some(payer::Event::Closing(paid)) if paid == *sent)
             }
             payer::Effect::Broadcast(sent) => {
                 let txid = sent.compute_txid();
-                matches!(slot(6), Some(payer::Event::Spent(Some(spend))) if spend.txid == txid && spend.refund)
+                let funding = self.payer.machine.funding().map(|funding| funding.outpoint);
+                let beside = funding.is_some_and(|own| sent.input.iter().all(|input| input.previous_output != own));
+                let spend = slot(7);
+                beside || matches!(spend, Some(payer::Event::Spent(Some(spend))) if spend.txid == txid && spend.refund)
             }
             other => panic!("a payer does not do this: {other:?}"),
         };

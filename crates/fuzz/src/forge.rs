@@ -39,8 +39,8 @@ pub enum ForgedToPayer {
     Stopped(u64),
     /// A statement about so many satoshi more or less than the payer asked for; signed by the node or by someone else.
     Closed(i8, bool),
-    /// Where the channel stands.
-    Attached(Option<Claim>, u64, bool),
+    /// Where the channel stands: so much paid, so much delivered, whether it is stopped, at what it closes.
+    Attached(Option<Claim>, u64, bool, Option<Claim>),
     /// The newest other output at the address, or one that is not there.
     FundingSeen(bool),
 }
@@ -136,7 +136,10 @@ impl ForgedToPayer {
             0 => Self::Need(i.u64()),
             1 => Self::Stopped(i.u64()),
             2 => Self::Closed(i8::from_be_bytes([i.u8()]), i.bool()),
-            3 => Self::Attached(i.bool().then(|| Claim::read(i)), i.u64(), i.bool()),
+            3 => {
+                let claim = |i: &mut Input<'_>| i.bool().then(|| Claim::read(i));
+                Self::Attached(claim(i), i.u64(), i.bool(), claim(i))
+            }
             _ => Self::FundingSeen(i.bool()),
         }
     }
@@ -157,19 +160,14 @@ impl ForgedToPayer {
                 let signer = if *node { node_key() } else { key(4) };
                 Message::Closed { cumulative, signature: statement.sign(&signer) }
             }
-            Self::Attached(claim, delivered, funded) => {
-                let funding = world.payee.machine.funding().copied().filter(|_| *funded);
-                let paid = claim.and_then(|claim| claim.make(world));
+            Self::Attached(paid, delivered, stopped, closing) => {
+                let funding = world.payee.machine.funding().copied();
+                let paid = paid.and_then(|claim| claim.make(world));
+                let closing = closing.and_then(|claim| claim.make(world));
                 Message::Attached {
                     epoch: world.payee.machine.epoch(),
                     token: Token([0; 32]),
-                    state: Box::new(ChannelState {
-                        funding,
-                        paid,
-                        delivered: *delivered,
-                        stopped: false,
-                        closing: None,
-                    }),
+                    state: Box::new(ChannelState { funding, paid, delivered: *delivered, stopped: *stopped, closing }),
                 }
             }
             Self::FundingSeen(there) => {

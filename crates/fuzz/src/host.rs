@@ -127,11 +127,12 @@ impl Machine for Payee {
     }
 }
 
-/// See [`Machine::View`]. What was received is not in it: between two payments a reload forgets it.
+/// See [`Machine::View`].
 #[derive(Debug, PartialEq)]
 pub(crate) struct PayerView {
     funding: Option<Funding>,
     paid: Amount,
+    received: u64,
     closing: Option<Paid>,
     phase: Phase,
     spend: Option<Spend>,
@@ -153,6 +154,7 @@ impl Machine for Payer {
         PayerView {
             funding: self.funding().copied(),
             paid: self.paid(),
+            received: self.received(),
             closing: self.closing().copied(),
             phase: self.phase(),
             spend: self.spend().copied(),

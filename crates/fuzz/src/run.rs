@@ -55,7 +55,7 @@ impl World {
     fn act(&mut self, action: &Action) {
         match action {
             Action::Deposit => self.chain.deposit(self.setup.deposit),
-            Action::DepositTooSmall => self.chain.deposit(bitcoin::Amount::from_sat(9_999)),
+            Action::DepositTooSmall => self.chain.deposit(self.setup.min_deposit() - bitcoin::Amount::ONE_SAT),
             Action::Mine(blocks) => self.chain.mine((*blocks).into()),
             Action::Reorganise { blocks, replaced } => {
                 self.chain.reorganise((*blocks).into(), *replaced);
@@ -113,9 +113,9 @@ impl World {
 
     /// A frame arrives that no honest peer has sent. Noted if it is believed.
     fn hostile(&mut self, to: Party, socket: usize, frame: &[u8]) {
-        let before = (self.payer.machine.view(), self.payee.machine.view(), self.payer.machine.received());
+        let before = (self.payer.machine.view(), self.payee.machine.view());
         self.arrives(to, socket, frame);
-        let after = (self.payer.machine.view(), self.payee.machine.view(), self.payer.machine.received());
+        let after = (self.payer.machine.view(), self.payee.machine.view());
         self.books.fooled |= before != after;
     }
 
@@ -131,7 +131,7 @@ impl World {
 
     pub(crate) fn receive(&mut self) {
         if let Some(quantity) = self.content.pop_front() {
-            self.payer.machine.receive(quantity).expect("what was released has a price");
+            self.payer_gets(quantity);
         }
     }
 

@@ -33,9 +33,10 @@ pub struct Setup {
     pub streaming: bool,
 }
 
-/// Least and greatest deposit of the offer.
-pub(crate) const MIN_DEPOSIT: Amount = Amount::from_sat(10_000);
-pub(crate) const MAX_DEPOSIT: Amount = Amount::from_sat(4_000_000);
+/// Least deposit of the offer, unless a window costs more.
+const MIN_DEPOSIT: Amount = Amount::from_sat(10_000);
+/// Greatest deposit of the offer; more can arrive all the same.
+const MAX_DEPOSIT: Amount = Amount::from_sat(4_000_000);
 
 impl Setup {
     pub(crate) fn read(i: &mut Input<'_>) -> Self {
@@ -43,7 +44,7 @@ impl Setup {
             // The canonical price: 1,000 sat a second.
             (Unit::Second, 1_000_000, 2),
             (Unit::Second, 333_333, 3),
-            (Unit::Second, 1, 2),
+            (Unit::Second, 1, 2_000),
             (Unit::Second, 777_777_777, 1),
             (Unit::Byte, 3, 100_000),
             (Unit::Byte, 1_001, 4_000),
@@ -60,10 +61,11 @@ impl Setup {
             3 => Limits { site: limit, ..Limits::default() },
             _ => Limits::default(),
         };
+        let tariff = Tariff { unit, price, window };
         Self {
-            tariff: Tariff { unit, price, window },
+            tariff,
             funding_kind: i.pick(&kinds),
-            deposit: Amount::from_sat(deposit),
+            deposit: Amount::from_sat(deposit).max(min_deposit(&tariff)),
             confirmations: 1 + u16::from(i.u8() % 3),
             limits,
             streaming: i.bool(),
@@ -79,7 +81,7 @@ impl Setup {
         Offer {
             network: Network::Regtest,
             tariff: self.tariff,
-            min_deposit: MIN_DEPOSIT,
+            min_deposit: min_deposit(&self.tariff),
             max_deposit: MAX_DEPOSIT,
             confirmations: self.confirmations,
             lifetime: LIFETIME,
@@ -87,6 +89,11 @@ impl Setup {
             close_margin: 6,
             purpose: "http://127.0.0.1:8080".into(),
         }
+    }
+
+    /// The least deposit that is served.
+    pub(crate) fn min_deposit(&self) -> Amount {
+        min_deposit(&self.tariff)
     }
 
     /// Where the payee's money goes.
@@ -101,11 +108,18 @@ impl Setup {
             key: payer_key(),
             key_index: KEY_INDEX,
             return_script: ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([9; 20])),
-            deposit: self.deposit,
+            deposit: self.deposit.min(MAX_DEPOSIT),
             tariff: self.tariff,
             node: node_key().public(),
             max_lifetime: LIFETIME,
+            min_deposit: min_deposit(&self.tariff),
+            max_deposit: MAX_DEPOSIT,
+            confirmations: self.confirmations,
             purpose: self.offer().purpose,
         }
     }
+}
+
+fn min_deposit(tariff: &Tariff) -> Amount {
+    tariff.cost(tariff.window_quantity()).unwrap().to_amount_ceil().max(MIN_DEPOSIT)
 }

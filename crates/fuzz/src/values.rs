@@ -141,7 +141,7 @@ impl Any for ChannelState {
 
 impl Any for Message {
     fn any(i: &mut Input<'_>) -> Self {
-        match i.u8() % 15 {
+        match i.u8() % 16 {
             0 => Self::Welcome { challenge: i.array(), node: PublicKey::any(i) },
             1 => Self::Open(Open {
                 network: Network::any(i),
@@ -162,7 +162,9 @@ impl Any for Message {
             11 => Self::Close(Paid::any(i)),
             12 => Self::Closed { cumulative: Amount::any(i), signature: Signature::any(i) },
             13 => Self::Settled { txid: Txid::any(i), confirmations: i.u16().into() },
+            14 => Self::Unknown(rillpay_channel::wire::OPTIONAL | i.u8()),
             _ => Self::Refused(Refusal {
+                about: i.u8(),
                 code: text(i, rillpay_channel::wire::MAX_CODE.into()),
                 text: text(i, rillpay_channel::wire::MAX_TEXT.into()),
                 state: i.bool().then(|| Box::new(ChannelState::any(i))),
@@ -179,7 +181,7 @@ impl Any for Spent {
 
 impl Any for payer::Event {
     fn any(i: &mut Input<'_>) -> Self {
-        match i.u8() % 7 {
+        match i.u8() % 8 {
             0 => Self::Opened {
                 params: Box::new(ChannelParams::any(i)),
                 node: PublicKey::any(i),
@@ -188,10 +190,11 @@ impl Any for payer::Event {
                 deposit: Amount::any(i),
             },
             1 => Self::Funded(Funding::any(i)),
-            2 => Self::Paid { paid: Paid::any(i), received: i.u64(), spent: Spent::any(i) },
-            3 => Self::Stopping,
-            4 => Self::Closing(Paid::any(i)),
-            5 => Self::Closed(Signature::any(i)),
+            2 => Self::Received { quantity: i.u64(), forgiven: i.u64() },
+            3 => Self::Paid { paid: Paid::any(i), spent: Spent::any(i) },
+            4 => Self::Stopping,
+            5 => Self::Closing(Paid::any(i)),
+            6 => Self::Closed(Signature::any(i)),
             _ => Self::Spent(i.bool().then(|| payer::Spend {
                 txid: Txid::any(i),
                 returned: Amount::any(i),
@@ -206,7 +209,7 @@ impl Any for payee::Event {
     fn any(i: &mut Input<'_>) -> Self {
         match i.u8() % 8 {
             0 => Self::Opened { params: Box::new(ChannelParams::any(i)), key_index: i.u16().into() },
-            1 => Self::Funded(Funding::any(i)),
+            1 => Self::Funded { funding: Funding::any(i), deep: i.bool() },
             2 => Self::Attached { epoch: i.u64() },
             3 => Self::Accepted(Paid::any(i)),
             4 => Self::Delivered(i.u64()),

@@ -12,7 +12,7 @@ fn a_claim_counts_for_nothing_before_the_deposit() {
     let actions = [
         Action::Reload(Party::Payer, 0),
         Action::Connect,
-        Action::ForgeToPayer(ForgedToPayer::Attached(Some(claim), 1_000_000_000, false)),
+        Action::ForgeToPayer(ForgedToPayer::Attached(Some(claim), 1_000_000_000, false, None)),
         Action::Deposit,
         Action::Mine(1),
         Action::Exchange,
@@ -43,4 +43,14 @@ fn what_was_spent_elsewhere_stays_spent() {
     let limits = Limits { site: Msat::new(10_000_000), ..Limits::default() };
     let actions = [Action::Watch(1), Action::Reload(Party::Payer, 3), Action::Connect, Action::Watch(2)];
     play(Setup { limits, ..Setup::canonical() }, &actions, None);
+}
+
+/// An end that the payee had stated was exchanged for another one: the statement no longer fitted, and the store would not
+/// load again.
+#[test]
+fn a_stated_end_is_final() {
+    let lie = ForgedToPayer::Attached(None, 0, true, Some(Claim::Old(0)));
+    let actions =
+        [Action::Watch(2), Action::Stop, Action::Exchange, Action::ForgeToPayer(lie), Action::Reload(Party::Payer, 0)];
+    play(Setup::canonical(), &actions, None);
 }
