@@ -29,9 +29,7 @@ pub(crate) struct Channel {
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Something changed that a waiting request for content should look at.
     pub(crate) progress: Notify,
-    /// Confirmations of the funding at the last look at the chain.
-    depth: AtomicU32,
-    /// What the session was last told about the chain.
+    /// What the session was last told about the chain; `None` before the first look for this session.
     told: Mutex<Option<Look>>,
 }
 
@@ -47,7 +45,6 @@ impl Channel {
             session: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
-            depth: AtomicU32::new(0),
             told: Mutex::new(None),
         }
     }
@@ -60,19 +57,15 @@ impl Channel {
         lock(&self.session).clone()
     }
 
-    pub(crate) fn depth(&self) -> u32 {
-        self.depth.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_depth(&self, depth: u32) {
-        self.depth.store(depth, Ordering::Relaxed);
+    /// Whether the channel was compared with the chain since its session attached.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        lock(&self.told).is_some()
     }
 
     /// Takes note of a look at the chain; true if the session has not been told of it.
     pub(crate) fn note(&self, look: &Look) -> bool {
-        self.set_depth(look.confirmations);
         let mut told = lock(&self.told);
-        let news = told.as_ref().is_none_or(|told| told.outputs != look.outputs || told.spent != look.spent);
+        let news = told.as_ref() != Some(look);
         if news {
             *told = Some(look.clone());
         }
@@ -126,22 +119,22 @@ impl Channels {
         self.next_row.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stores a channel just opened and gives its effects.
-    pub(crate) async fn create(&self, step: Step, row: Row, id: ChannelId) -> Result<Vec<Effect>, Error> {
+    /// Stores a channel just opened and gives its effects; `None` where another server on this store has taken the
+    /// number, which is skipped from now on.
+    pub(crate) async fn create(&self, step: Step, row: Row, id: ChannelId) -> Result<Option<Vec<Effect>>, Error> {
         let stored = step.save_async(async |events| self.store.create(id, row, events).await).await;
         let saved = match stored {
             Ok(saved) => saved,
             Err(StoreError::Conflict) => {
-                // Another server on this store took the number: go on after its last one.
                 let next = self.store.next_row().await.map_err(|error| errors::of_store(&error))?;
                 self.next_row.fetch_max(next, Ordering::Relaxed);
-                return Err(Error::new(Code::Unavailable, "try again"));
+                return Ok(None);
             }
             Err(error) => return Err(errors::of_store(&error)),
         };
         let (payee, effects) = Payee::create(saved)?;
         self.watched.put(Watch::of(&payee));
-        Ok(effects)
+        Ok(Some(effects))
     }
 
     /// The channel, in memory from now on as long as somebody holds it.

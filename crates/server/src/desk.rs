@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
 use rillpay_channel::payee::{Effect, Event, Payee, Step};
-use rillpay_channel::wire::{Message, Open, Token};
+use rillpay_channel::wire::{Message, Open, Refusal, Token};
 use rillpay_channel::{ChannelId, Code, Error};
 use tokio::sync::mpsc;
 
@@ -14,6 +14,11 @@ use crate::channels::Channel;
 use crate::errors::{self, STALE_CHAIN};
 use crate::session::{Push, Session};
 use crate::watcher;
+
+/// How often an opening is tried when other servers on the same store take the numbers.
+const MAX_OPEN_TRIES: u32 = 8;
+/// The type of [`Message::Need`].
+const NEED: u8 = Message::Need { upto: 0, delivered: 0 }.kind();
 
 /// One socket's place: its challenge, and its session once it has one.
 pub(crate) struct Desk<'a> {
@@ -90,13 +95,10 @@ impl<'a> Desk<'a> {
                 Ok(answers)
             }
             Message::Refused(refusal) => {
-                if let Some(attached) = &self.attached {
-                    let code = Code::parse(&refusal.code).unwrap_or(Code::NotPaid);
-                    attached.session.set_refusal(Some(code));
-                }
-                self.progress();
+                self.refused(&refusal);
                 Ok(vec![])
             }
+            Message::Unknown(_) => Ok(vec![]),
             Message::Welcome { .. }
             | Message::Opened { .. }
             | Message::Attached { .. }
@@ -113,6 +115,16 @@ impl<'a> Desk<'a> {
         if !self.app.admit_open() {
             return Err(Error::new(Code::RateLimited, "too many channels are being opened; try again in a minute"));
         }
+        for _ in 0..MAX_OPEN_TRIES {
+            if let Some(answers) = self.try_open(request).await? {
+                return Ok(answers);
+            }
+        }
+        Err(Error::new(Code::Unavailable, "other servers open channels faster; try again"))
+    }
+
+    /// Opens a channel; `None` where another server has taken its key's number first.
+    async fn try_open(&self, request: &Open) -> Result<Option<Vec<Message>>, Error> {
         let tip = self.app.view.fresh()?;
         let row = self.app.channels.fresh_row();
         let key = self.app.seed.channel_key(row)?;
@@ -125,8 +137,7 @@ impl<'a> Desk<'a> {
         // The chain is asked to watch the address before anybody can know it.
         let followed = self.app.view.chain.follow(&script, tip).await;
         followed.map_err(|error| errors::of_chain(&error))?;
-        let effects = self.app.channels.create(step, row, id).await?;
-        Ok(messages(effects))
+        Ok(self.app.channels.create(step, row, id).await?.map(messages))
     }
 
     async fn attach(&mut self, id: ChannelId, signature: &Signature) -> Result<Vec<Message>, Error> {
@@ -161,6 +172,15 @@ impl<'a> Desk<'a> {
 
     fn attached(&self) -> Result<&Attached, Error> {
         self.attached.as_ref().ok_or(Error::new(Code::UnexpectedMessage, "attach to a channel first"))
+    }
+
+    /// The payer refuses something. If it is a payment, content that waits for it is not kept waiting.
+    fn refused(&self, refusal: &Refusal) {
+        tracing::debug!(code = refusal.code, about = refusal.about, "the payer refuses");
+        if let Some(attached) = self.attached.as_ref().filter(|_| matches!(refusal.about, 0 | NEED)) {
+            attached.session.set_refusal(Some(Code::parse(&refusal.code).unwrap_or(Code::NotPaid)));
+            self.progress();
+        }
     }
 
     /// Wakes the request for content that waits for this.

@@ -14,10 +14,5 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// The refusal that the viewer's page is to see: no such session, superseded, not paid in time, deposit spent,
     /// closing, expiring, stale chain view, and the like.
-    fn release(
-        &self,
-        token: Token,
-        quantity: u64,
-        wait: Duration,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    fn release(&self, token: Token, quantity: u64, wait: Duration) -> impl Future<Output = Result<(), Error>> + Send;
 }

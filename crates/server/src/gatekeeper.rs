@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::channels::Channel;
-use crate::errors::{NO_SESSION, NOT_PAID, SHUTTING_DOWN, SUPERSEDED};
+use crate::errors::{NO_SESSION, NOT_PAID, SHUTTING_DOWN, STALE_CHAIN, SUPERSEDED};
 use crate::gate::Gate;
 use crate::session::{Push, Session};
 
@@ -20,7 +20,7 @@ pub(crate) struct Gatekeeper(pub(crate) Arc<App>);
 
 impl Gate for Gatekeeper {
     async fn release(&self, token: Token, quantity: u64, wait: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now().checked_add(wait).ok_or(NOT_PAID)?;
         let (channel, session) = self.0.channels.by_token(&token).ok_or(NO_SESSION)?;
         // One request at a time: the next one's need counts on what this one has delivered.
         let _turn = timeout_at(deadline, channel.turn.lock()).await.map_err(|_| NOT_PAID)?;
@@ -63,16 +63,11 @@ impl Gatekeeper {
     ) -> Result<Option<rillpay_channel::wire::Message>, Error> {
         let channels = &self.0.channels;
         let tip = self.0.view.fresh()?;
-        let cover = channels
-            .look(channel, Some(session.epoch), |payee| {
-                let cover = payee.cover(quantity, tip)?;
-                // A reorganisation may have taken the funding away again.
-                if channel.depth() < payee.params().confirmations.into() {
-                    return Err(Error::new(Code::NotFunded, "the deposit is not confirmed any more"));
-                }
-                Ok(cover)
-            })
-            .await?;
+        // A reorganisation may have taken the deposit away while the payer was: look first.
+        if !channel.is_looked_at() {
+            return Err(STALE_CHAIN);
+        }
+        let cover = channels.look(channel, Some(session.epoch), |payee| payee.cover(quantity, tip)).await?;
         match cover {
             Cover::Paid => {
                 let release = channels.decide(channel, Some(session.epoch), |payee| payee.release(quantity, tip));

@@ -13,8 +13,10 @@
 mod app;
 mod channels;
 pub mod config;
+pub mod demo;
 mod desk;
 mod errors;
+pub mod esplora;
 pub mod gate;
 mod gatekeeper;
 pub mod gateway;

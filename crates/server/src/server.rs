@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::app::{self, App};
 use crate::channels::Channels;
 use crate::config::{Config, Cors, Source};
+use crate::esplora;
 use crate::gatekeeper::Gatekeeper;
 use crate::gateway::{self, Content, Folder, Settings, Upstream, UpstreamError};
 use crate::seed::{self, SeedError};
@@ -178,5 +179,9 @@ fn routes(app: &Arc<App>, content: Content) -> Router {
     };
     let gate = Arc::new(Gatekeeper(Arc::clone(app)));
     let media = gateway::router(gate, content, settings);
-    app::routes(app).layer(app::cors(&config.cors)).nest(&config.content.path, media)
+    let router = app::routes(app).layer(app::cors(&config.cors)).nest(&config.content.path, media);
+    match config.esplora.as_deref().filter(|place| place.starts_with('/')) {
+        Some(path) => router.nest(path, esplora::router(Arc::clone(&app.view.chain))),
+        None => router,
+    }
 }

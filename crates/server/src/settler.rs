@@ -63,7 +63,7 @@ impl Settler {
             self.repeat(app, tip).await?;
             self.repeated_at = tip;
         }
-        let due = self.due(app, tip);
+        let due = self.due(app);
         let now = Instant::now();
         if let Some(pause) = self.not_before.and_then(|moment| moment.checked_duration_since(now)) {
             return Ok(pause);
@@ -80,14 +80,14 @@ impl Settler {
         for group in due.chunks(MAX_CHANNELS) {
             if let Err(error) = self.settle(app, group, urgent).await {
                 tracing::error!(code = error.code().as_str(), text = error.text(), "a settlement failed; trying again");
-                self.not_before = Some(now + RETRY);
+                self.not_before = now.checked_add(RETRY);
             }
         }
         Ok(RETRY)
     }
 
     /// Closed channels whose funding nothing spends yet, in the order of opening.
-    fn due(&mut self, app: &App, _tip: u32) -> Vec<Watch> {
+    fn due(&mut self, app: &App) -> Vec<Watch> {
         let taken: HashSet<OutPoint> = self
             .under_way
             .iter()
@@ -162,7 +162,7 @@ impl Settler {
         }
         if claims.is_empty() {
             // Nothing to do until fees fall: look again with the next block, or later.
-            self.not_before = Some(Instant::now() + RETRY);
+            self.not_before = Instant::now().checked_add(RETRY);
             return Ok(());
         }
         let borrowed: Vec<_> = claims
@@ -172,7 +172,7 @@ impl Settler {
         let settled = match settle(&borrowed, &app.config.payout, rate) {
             Err(error) if error.code() == Code::Uneconomic => {
                 tracing::warn!(channels = claims.len(), %rate, "uneconomic to settle at this fee rate; kept until fees fall");
-                self.not_before = Some(Instant::now() + RETRY);
+                self.not_before = Instant::now().checked_add(RETRY);
                 return Ok(());
             }
             settled => settled?,

@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rillpay_channel::wire::{self, MAX_FRAME, Message, Refusal};
 use rillpay_channel::{Code, Error};
-use tokio::time::{Instant as TokioInstant, Sleep, sleep};
+use tokio::time::sleep;
 
 use crate::app::{App, SocketPlace};
 use crate::desk::Desk;
@@ -84,7 +84,7 @@ async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'stati
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => {
-                let _ = peer.refuse(&SHUTTING_DOWN).await;
+                let _ = peer.refuse(0, &SHUTTING_DOWN).await;
                 return (close_code::RESTART, "the server is going down");
             }
             push = desk.pushed() => match push {
@@ -94,7 +94,7 @@ async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'stati
                     }
                 }
                 Push::Superseded => {
-                    let _ = peer.refuse(&SUPERSEDED).await;
+                    let _ = peer.refuse(0, &SUPERSEDED).await;
                     return (close_code::POLICY, "superseded");
                 }
             },
@@ -103,7 +103,7 @@ async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'stati
                 let outcome = match frame {
                     None | Some(Ok(Frame::Close(_))) => return GONE,
                     Some(Ok(Frame::Binary(bytes))) => peer.answer(&bytes, desk).await,
-                    Some(Ok(Frame::Text(_))) => peer.refused(&NOT_BINARY).await,
+                    Some(Ok(Frame::Text(_))) => peer.refused(0, &NOT_BINARY).await,
                     // Answered by the WebSocket layer, yet not for nothing.
                     Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => peer.count().map_or(Ok(()), Err),
                     Some(Err(error)) => peer.unreadable(&error).await,
@@ -117,14 +117,10 @@ async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'stati
                     return (close_code::AWAY, "idle");
                 }
                 heard = false;
-                restart(heartbeat.as_mut());
+                heartbeat.set(sleep(HEARTBEAT));
             }
         }
     }
-}
-
-fn restart(heartbeat: std::pin::Pin<&mut Sleep>) {
-    heartbeat.reset(TokioInstant::now() + HEARTBEAT);
 }
 
 /// How a socket ends: a close code and a reason.
@@ -141,8 +137,9 @@ struct Peer {
 impl Peer {
     /// Takes one frame and answers it.
     async fn answer(&mut self, frame: &Bytes, desk: &mut Desk<'_>) -> Result<(), End> {
+        let kind = frame.get(1).copied().unwrap_or(0);
         if !self.bucket.take(Instant::now()) {
-            return self.refused(&TOO_FAST).await;
+            return self.refused(kind, &TOO_FAST).await;
         }
         let outcome = match Message::decode(frame) {
             Ok(message) => desk.handle(message).await,
@@ -156,7 +153,7 @@ impl Peer {
                 }
                 Ok(())
             }
-            Err(error) => self.refused(&error).await,
+            Err(error) => self.refused(kind, &error).await,
         }
     }
 
@@ -165,10 +162,10 @@ impl Peer {
         (!self.bucket.take(Instant::now())).then_some((close_code::POLICY, "too many frames"))
     }
 
-    /// Says why something was refused; ends the socket where that is due.
-    async fn refused(&mut self, error: &Error) -> Result<(), End> {
+    /// Says why a message of type `kind` (0 for none) was refused; ends the socket where that is due.
+    async fn refused(&mut self, kind: u8, error: &Error) -> Result<(), End> {
         tracing::debug!(code = error.code().as_str(), "refused");
-        self.refuse(error).await?;
+        self.refuse(kind, error).await?;
         match reaction(error) {
             Reaction::Continue => Ok(()),
             Reaction::Close => Err((close_code::POLICY, error.code().as_str())),
@@ -185,15 +182,15 @@ impl Peer {
     /// The WebSocket layer gave up. Where the frame was too long the peer is told; what follows cannot be read.
     async fn unreadable(&mut self, error: &axum::Error) -> Result<(), End> {
         if is_too_long(error) {
-            let _ = self.refuse(&OVERSIZED).await;
+            let _ = self.refuse(0, &OVERSIZED).await;
             return Err((close_code::SIZE, OVERSIZED.code().as_str()));
         }
         tracing::debug!(%error, "a socket broke");
         Err(LOST)
     }
 
-    async fn refuse(&mut self, error: &Error) -> Result<(), End> {
-        self.send(&Message::Refused(Refusal::from(error))).await
+    async fn refuse(&mut self, kind: u8, error: &Error) -> Result<(), End> {
+        self.send(&Message::Refused(Refusal::of(kind, error))).await
     }
 
     async fn send(&mut self, message: &Message) -> Result<(), End> {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use axum::Router;
 use clap::Args;
 use rillpay_chain::Chain;
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
-use rillpay_server::{Config, Server};
+use rillpay_server::{Config, Server, demo};
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
@@ -47,7 +46,7 @@ pub(crate) async fn run(options: &Standalone, shutdown: impl Future<Output = ()>
     let config = Config::parse(&configuration(options, &url, &chain.wallet_address()?.to_string())?, Path::new(""))?;
 
     let server = Server::open(config, Arc::new(chain.clone())).await?;
-    let page = Router::new().fallback_service(ServeDir::new(&options.site));
+    let page = demo::router(chain.clone()).fallback_service(ServeDir::new(&options.site));
     let miner = tokio::spawn(mine(chain));
     println!("Rillpay demo: {url}");
     let served = server.run(listener, page, shutdown).await;

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rillpay_channel::payee::SeenOutput;
+use rillpay_channel::commitment::SeenOutput;
 use rillpay_channel::wire::{Message, Refusal};
 use rillpay_channel::{Code, Error};
 
@@ -35,10 +35,12 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(app: Arc<App>) {
     let mut changes = app.view.chain.changes();
     let mut settler = Settler::default();
+    // Often enough that a view does not grow stale only because nothing happens.
+    let longest_sleep = app.view.max_age().checked_div(3).unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
     loop {
         changes.mark_unchanged();
         let pause = match pass(&app, &mut settler).await {
-            Ok(pause) => pause.min(LONGEST_SLEEP).min(app.view.max_age() / 3),
+            Ok(pause) => pause.min(longest_sleep),
             Err(error) => {
                 tracing::warn!(code = error.code().as_str(), "the channels could not be compared with the chain");
                 RETRY
@@ -139,10 +141,6 @@ async fn act(app: &Arc<App>, channel: &Arc<Channel>, watch: &Watch, look: &Look,
             }
             Err(error) => return Err(error),
         }
-        // A funding that is new has its depth already.
-        let funded = channels.look(channel, None, |payee| Ok(payee.funding().copied())).await?;
-        let own = look.outputs.iter().find(|output| Some(output.funding) == funded);
-        channel.set_depth(own.map_or(0, |output| output.confirmations));
     }
     if is_due(watch, look, tip) {
         let step = channels.decide(channel, None, |payee| payee.expire(tip).ok_or(NOTHING_DUE)).await;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use rillpay_chain::{Chain, ChainError, ScriptHash};
+use rillpay_chain::{Chain, ChainError, ScriptHash, Utxo};
 use rillpay_channel::ChannelId;
 use rillpay_channel::bitcoin::{OutPoint, Txid};
-use rillpay_channel::commitment::Funding;
-use rillpay_channel::payee::{Payee, SeenOutput};
+use rillpay_channel::commitment::{Funding, SeenOutput};
+use rillpay_channel::payee::Payee;
 
 /// What the watcher remembers of a channel; its machine stays in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,6 @@ pub(crate) struct Watch {
 pub(crate) struct Look {
     /// Unspent outputs at the channel's address.
     pub(crate) outputs: Vec<SeenOutput>,
-    /// Confirmations of the one that funds the channel; 0 when it is not there.
-    pub(crate) confirmations: u32,
     /// What spent the funding, and the confirmations of that.
     pub(crate) spent: Option<(Txid, u32)>,
 }
@@ -60,22 +58,15 @@ impl Watch {
         if let Some(funding) = &self.funding
             && let Some(spending) = chain.outspend(funding).await?.spending()
         {
-            return Ok(Look {
-                outputs: vec![],
-                confirmations: self.confirmations,
-                spent: Some((spending.txid, spending.status.confirmations(tip))),
-            });
+            let spent = Some((spending.txid, spending.status.confirmations(tip)));
+            return Ok(Look { outputs: vec![], spent });
         }
         let unspent = chain.script_unspent(&self.script).await?;
-        let outputs: Vec<_> = unspent
-            .into_iter()
-            .map(|output| SeenOutput {
-                funding: Funding { outpoint: OutPoint::new(output.txid, output.vout), capacity: output.value },
-                confirmations: output.status.confirmations(tip),
-            })
-            .collect();
-        let own = outputs.iter().find(|output| Some(output.funding.outpoint) == self.funding);
-        Ok(Look { confirmations: own.map_or(0, |output| output.confirmations), outputs, spent: None })
+        let seen = |output: Utxo| SeenOutput {
+            funding: Funding { outpoint: OutPoint::new(output.txid, output.vout), capacity: output.value },
+            confirmations: output.status.confirmations(tip),
+        };
+        Ok(Look { outputs: unspent.into_iter().map(seen).collect(), spent: None })
     }
 }
 

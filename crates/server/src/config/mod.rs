@@ -258,8 +258,8 @@ fn offer(file: &file::File, network: Network) -> Result<Offer, ConfigError> {
         return bad("deposit.max_sat", "has to be at least deposit.min_sat and at most all the money there is");
     }
     let window_costs = tariff.cost(tariff.window_quantity()).map(Msat::to_amount_ceil);
-    if window_costs.is_none_or(|cost| cost > max_deposit) {
-        return bad("deposit.max_sat", "does not cover one window of the tariff");
+    if window_costs.is_none_or(|cost| cost > min_deposit) {
+        return bad("deposit.min_sat", "does not cover one window of the tariff");
     }
     if deposit.confirmations == 0 {
         return bad("deposit.confirmations", "has to be at least 1: an unconfirmed deposit can be taken back");

@@ -13,9 +13,11 @@ fn the_example_is_in_order_and_shows_the_defaults() {
     // The keys shown as comments, taken in, change nothing.
     let shown: String = EXAMPLE
         .lines()
-        .map(|line| match line.strip_prefix("# ").filter(|rest| rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))) {
-            Some(key) => format!("{key}\n"),
-            None => format!("{line}\n"),
+        .map(|line| {
+            match line.strip_prefix("# ").filter(|rest| rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))) {
+                Some(key) => format!("{key}\n"),
+                None => format!("{line}\n"),
+            }
         })
         .collect();
     let mut shown = parse(&shown).unwrap();
@@ -45,7 +47,7 @@ fn every_bad_value_is_answered_with_its_key() {
         ("tariff.window_units", "# window_units = 2", "window_units = 0"),
         ("deposit.min_sat", "min_sat = 10_000", "min_sat = 999"),
         ("deposit.max_sat", "max_sat = 10_000_000", "max_sat = 9_999"),
-        ("deposit.max_sat", "price_msat = 1_000_000", "price_msat = 6_000_000_000"),
+        ("deposit.min_sat", "price_msat = 1_000_000", "price_msat = 6_000_000"),
         ("deposit.confirmations", "confirmations = 1", "confirmations = 0"),
         ("channel.close_margin_blocks", "close_margin_blocks = 144", "close_margin_blocks = 0"),
         ("channel.stop_margin_blocks", "stop_margin_blocks = 288", "stop_margin_blocks = 143"),
@@ -81,7 +83,8 @@ fn the_main_network_needs_a_day_to_close() {
         .replace("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4");
     let error = parse(&main.replace("close_margin_blocks = 144", "close_margin_blocks = 143")).unwrap_err();
     assert!(error.to_string().contains("`chain.backend`"), "the embedded chain is for regtest only: {error}");
-    let file: file::File = toml::from_str(&main.replace("close_margin_blocks = 144", "close_margin_blocks = 143")).unwrap();
+    let file: file::File =
+        toml::from_str(&main.replace("close_margin_blocks = 144", "close_margin_blocks = 143")).unwrap();
     let error = offer(&file, Network::Bitcoin).unwrap_err();
     assert!(error.to_string().contains("`channel.close_margin_blocks`"), "{error}");
     let file: file::File = toml::from_str(&main).unwrap();
@@ -90,7 +93,9 @@ fn the_main_network_needs_a_day_to_close() {
 
 #[test]
 fn garbled_files_are_refused_with_a_place() {
-    for garbled in ["", "listen", "listen = 8080", &EXAMPLE.replace("[tariff]", "[tarif]"), &format!("colour = 1\n{EXAMPLE}")] {
+    for garbled in
+        ["", "listen", "listen = 8080", &EXAMPLE.replace("[tariff]", "[tarif]"), &format!("colour = 1\n{EXAMPLE}")]
+    {
         let error = parse(garbled).unwrap_err();
         assert!(matches!(error, ConfigError::Syntax(_)), "{error}");
         assert!(error.to_string().starts_with("the configuration is garbled"));

@@ -33,6 +33,7 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::DepositSpent
         | Code::NotFunded
         | Code::DepositTooSmall
+        | Code::DepositTooLarge
         | Code::UnknownChannel
         | Code::Paused
         | Code::OverBudget
@@ -58,9 +59,12 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::UnknownMessage
         | Code::UnexpectedMessage => StatusCode::BAD_REQUEST,
         // These are for the machines' own callers; a gate that answers them has a fault.
-        Code::InvalidArgument | Code::InvalidWords | Code::NothingToDo | Code::NotExpired | Code::Uneconomic => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        Code::InvalidArgument
+        | Code::InvalidWords
+        | Code::NothingToDo
+        | Code::NotExpired
+        | Code::Uneconomic
+        | Code::PieceTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

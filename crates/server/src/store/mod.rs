@@ -79,6 +79,9 @@ pub(crate) struct Loaded {
     pub(crate) payee: Payee,
 }
 
+/// A channel as found in the store, or its row and what is wrong with it.
+pub(crate) type Stored = Result<Loaded, (Row, StoreError)>;
+
 /// A settlement on its way into the chain.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredSettlement {
@@ -135,7 +138,7 @@ impl Store {
     }
 
     /// All channels that are not finished; those that cannot be read, as their error.
-    pub(crate) async fn open_channels(&self) -> Result<Vec<Result<Loaded, (Row, StoreError)>>, StoreError> {
+    pub(crate) async fn open_channels(&self) -> Result<Vec<Stored>, StoreError> {
         self.read_job(record::open_channels).await
     }
 

@@ -8,7 +8,7 @@ use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::{ChannelId, bitcoin::hex::DisplayHex};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Loaded, Row, StoreError, Version};
+use super::{Loaded, Row, StoreError, Stored, Version};
 
 /// What one decision changes: fields of the hot row, and cold records.
 #[derive(Debug, Default)]
@@ -139,7 +139,7 @@ pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> 
     Ok(Loaded { row, version, payee })
 }
 
-pub(super) fn open_channels(db: &Connection) -> Result<Vec<Result<Loaded, (Row, StoreError)>>, StoreError> {
+pub(super) fn open_channels(db: &Connection) -> Result<Vec<Stored>, StoreError> {
     let mut select = db.prepare_cached("SELECT row FROM channel WHERE open = 1 ORDER BY row")?;
     let rows = select.query_map([], |row| row.get(0))?.collect::<Result<Vec<Row>, _>>()?;
     let load = |row| load_row(db, row).map_err(|error| (row, error));

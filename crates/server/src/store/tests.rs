@@ -60,7 +60,7 @@ async fn what_was_stored_is_there_after_a_restart() {
     let id = create(&store, 0).await;
     let mut version = Version::FIRST;
     for events in [
-        vec![Event::Funded(funding())],
+        vec![Event::Funded { funding: funding(), deep: true }],
         vec![Event::Attached { epoch: 1 }],
         vec![paid(0, 1000)],
         vec![Event::Delivered(500)],
@@ -89,7 +89,7 @@ async fn the_second_writer_is_fenced_off() {
     let (_dir, path) = place();
     let (one, two) = (Store::open(&path, None).unwrap(), Store::open(&path, None).unwrap());
     create(&one, 0).await;
-    one.write(0, Version::FIRST, &[Event::Funded(funding())]).await.unwrap();
+    one.write(0, Version::FIRST, &[Event::Funded { funding: funding(), deep: true }]).await.unwrap();
     let late = two.write(0, Version::FIRST, &[Event::Attached { epoch: 1 }]).await;
     assert!(matches!(late, Err(StoreError::Conflict)));
     two.write(0, Version::FIRST.next(), &[Event::Attached { epoch: 1 }]).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_conflict_fails_alone() {
     let writes = (0..20).map(|row| {
         let version = if row % 5 == 0 { Version(7) } else { Version::FIRST };
         let store = &store;
-        async move { store.write(row, version, &[Event::Funded(funding())]).await }
+        async move { store.write(row, version, &[Event::Funded { funding: funding(), deep: true }]).await }
     });
     let outcomes = futures_util::future::join_all(writes).await;
     for (row, outcome) in outcomes.iter().enumerate() {
@@ -154,7 +154,7 @@ async fn a_damaged_channel_is_named_and_the_others_go_on() {
     let mut ids = Vec::new();
     for row in 0..6 {
         ids.push(create(&store, row).await);
-        store.write(row, Version::FIRST, &[Event::Funded(funding())]).await.unwrap();
+        store.write(row, Version::FIRST, &[Event::Funded { funding: funding(), deep: true }]).await.unwrap();
         store.write(row, Version::FIRST.next(), &[paid(row, 1000)]).await.unwrap();
     }
     store.close().await;

@@ -13,8 +13,8 @@ use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_chain::{Chain, ScriptHash};
 use rillpay_channel::bitcoin::{Address, Amount, Network, Txid};
 use rillpay_channel::budget::Budget;
+use rillpay_channel::commitment::SeenOutput;
 use rillpay_channel::keys::Seed;
-use rillpay_channel::payee::SeenOutput;
 use rillpay_channel::payer::{Effect, Payer, Request, Step};
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::wire::{ChannelState, Message, SUBPROTOCOL, Token};
@@ -191,6 +191,9 @@ pub fn request(node: rillpay_channel::bitcoin::secp256k1::PublicKey, number: u8,
         key_index: 0,
         return_script: seed.return_script(0).unwrap(),
         deposit: Amount::from_sat(36 * MBTC),
+        min_deposit: Amount::from_sat(10_000),
+        max_deposit: Amount::from_sat(10_000_000),
+        confirmations: 1,
         tariff: Tariff { unit, price: Msat::new(price).unwrap(), window: 2 },
         node,
         max_lifetime: 10_000,
@@ -266,6 +269,12 @@ impl Viewer {
         self.funded(chain).await;
     }
 
+    /// Content of this quantity has arrived.
+    pub fn receive(&mut self, quantity: u64) {
+        let step = self.payer.receive(quantity).unwrap();
+        assert!(self.payer.commit(store(step)).unwrap().is_empty());
+    }
+
     /// Waits until the server has seen a confirmed deposit, and checks it against the chain.
     pub async fn funded(&mut self, chain: &KernelChain) {
         let funding = self
@@ -338,7 +347,7 @@ impl Viewer {
     /// Pays for a quantity without being asked: prepays.
     pub async fn pay_for(&mut self, quantity: u64) -> Message {
         let missing = quantity.saturating_sub(self.payer.received());
-        self.payer.receive(missing).unwrap();
+        self.receive(missing);
         let step = self.payer.need(quantity, 0, 0).unwrap();
         self.carry_out(step).await;
         self.socket
@@ -347,6 +356,28 @@ impl Viewer {
                 _ => None,
             })
             .await
+    }
+
+    /// As [`Viewer::pay_for`], for a server that may go away: gives the acknowledged amount.
+    pub async fn try_pay_for(&mut self, quantity: u64) -> Option<u64> {
+        let step = self.payer.need(quantity, 0, 0).unwrap();
+        for effect in self.payer.commit(store(step)).unwrap() {
+            let Effect::Send(message) = effect else { panic!("a message") };
+            self.socket.0.send(Frame::Binary(message.encode().into())).await.ok()?;
+        }
+        loop {
+            match self.socket.next().await? {
+                Message::Ack { cumulative, .. } => return Some(cumulative.to_sat()),
+                Message::Refused(refusal) => panic!("{refusal:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the server's word for a deposit that the test itself has made.
+    pub fn trust_funding(&mut self, funding: rillpay_channel::commitment::Funding) {
+        let step = self.payer.funding_seen(&funding, &[SeenOutput { funding, confirmations: 1 }]).unwrap();
+        assert!(self.payer.commit(store(step)).unwrap().is_empty());
     }
 
     /// Waits for a settlement with so many confirmations.
