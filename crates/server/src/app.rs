@@ -1,6 +1,5 @@
 //! What all parts of the running server share, and the routes.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,7 +9,6 @@ use axum::http::{Method, StatusCode, header};
 use axum::routing::get;
 use rillpay_channel::keys::{Key, Seed};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::channels::Channels;
@@ -18,6 +16,7 @@ use crate::config::{Config, Cors};
 use crate::gateway::SESSION_HEADER;
 use crate::limits::Bucket;
 use crate::socket;
+use crate::sockets::Sockets;
 use crate::terms::{SOCKET_PATH, terms};
 use crate::view::ChainView;
 
@@ -32,9 +31,7 @@ pub(crate) struct App {
     pub(crate) channels: Channels,
     /// Cancelled when the server goes down.
     pub(crate) shutdown: CancellationToken,
-    /// The open sockets.
-    pub(crate) sockets: TaskTracker,
-    socket_count: AtomicU32,
+    pub(crate) sockets: Arc<Sockets>,
     opens: Mutex<Bucket>,
 }
 
@@ -43,36 +40,25 @@ impl App {
         let opens = config.limits.opens_per_minute;
         Self {
             opens: Mutex::new(Bucket::new(opens, MINUTE_NANOS, opens, Instant::now())),
+            sockets: Sockets::new(config.limits.sockets),
             config,
             seed,
             node,
             view,
             channels,
             shutdown: CancellationToken::new(),
-            sockets: TaskTracker::new(),
-            socket_count: AtomicU32::new(0),
         }
+    }
+
+    /// Tells everybody that the server goes down.
+    pub(crate) fn go_down(&self) {
+        self.shutdown.cancel();
+        self.sockets.go_down();
     }
 
     /// Whether one more channel may be opened now.
     pub(crate) fn admit_open(&self) -> bool {
         self.opens.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
-    }
-
-    /// A place for one more socket, given back when it is dropped.
-    pub(crate) fn admit_socket(self: &Arc<Self>) -> Option<SocketPlace> {
-        let place = SocketPlace(Arc::clone(self));
-        let before = self.socket_count.fetch_add(1, Ordering::Relaxed);
-        (before < self.config.limits.sockets).then_some(place)
-    }
-}
-
-/// See [`App::admit_socket`].
-pub(crate) struct SocketPlace(Arc<App>);
-
-impl Drop for SocketPlace {
-    fn drop(&mut self) {
-        self.0.socket_count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -257,6 +257,7 @@ impl Channels {
 
     /// A session is over.
     pub(crate) fn detach(&self, channel: &Arc<Channel>, session: &Arc<Session>) {
+        session.end();
         lock(&self.tokens).remove(&session.token);
         let mut current = lock(&channel.session);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {

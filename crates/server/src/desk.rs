@@ -1,18 +1,17 @@
 //! What a socket says, done: the messages of the protocol, one by one.
 
-use std::future::pending;
 use std::sync::Arc;
 
 use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
 use rillpay_channel::payee::{Effect, Event, Payee, Step};
 use rillpay_channel::wire::{Message, Open, Refusal, Token};
 use rillpay_channel::{ChannelId, Code, Error};
-use tokio::sync::mpsc;
 
 use crate::app::App;
 use crate::channels::Channel;
 use crate::errors::{self, STALE_CHAIN};
-use crate::session::{Push, Session};
+use crate::session::Session;
+use crate::sockets::Outbox;
 use crate::watcher;
 
 /// How often an opening is tried when other servers on the same store take the numbers.
@@ -24,13 +23,13 @@ const NEED: u8 = Message::Need { upto: 0, delivered: 0 }.kind();
 pub(crate) struct Desk<'a> {
     app: &'a Arc<App>,
     challenge: [u8; 32],
+    outbox: Outbox,
     attached: Option<Attached>,
 }
 
 struct Attached {
     channel: Arc<Channel>,
     session: Arc<Session>,
-    outbox: mpsc::Receiver<Push>,
 }
 
 fn random() -> Result<[u8; 32], Error> {
@@ -41,22 +40,11 @@ fn random() -> Result<[u8; 32], Error> {
 
 impl<'a> Desk<'a> {
     /// A desk, and the message to begin with.
-    pub(crate) fn new(app: &'a Arc<App>) -> Result<(Self, Message), Error> {
+    pub(crate) fn new(app: &'a Arc<App>, outbox: Outbox) -> Result<(Self, Message), Error> {
         let challenge = random()?;
         let welcome = Message::Welcome { challenge, node: app.node.public() };
-        let desk = Self { app, challenge, attached: None };
+        let desk = Self { app, challenge, outbox, attached: None };
         Ok((desk, welcome))
-    }
-
-    /// The next thing to say unasked.
-    pub(crate) async fn pushed(&mut self) -> Push {
-        match &mut self.attached {
-            Some(attached) => match attached.outbox.recv().await {
-                Some(push) => push,
-                None => pending().await,
-            },
-            None => pending().await,
-        }
     }
 
     /// Whether there is a reason to keep a silent socket.
@@ -66,8 +54,7 @@ impl<'a> Desk<'a> {
 
     /// The socket is gone.
     pub(crate) fn leave(&mut self) {
-        if let Some(Attached { channel, session, outbox }) = self.attached.take() {
-            drop(outbox);
+        if let Some(Attached { channel, session }) = self.attached.take() {
             self.app.channels.detach(&channel, &session);
         }
     }
@@ -151,10 +138,9 @@ impl<'a> Desk<'a> {
             return Err(Error::new(Code::InvalidArgument, "a session without an answer"));
         };
         self.leave();
-        let (sender, outbox) = Session::outbox();
-        let session = Arc::new(Session::new(token, *epoch, sender));
+        let session = Arc::new(Session::new(token, *epoch, self.outbox.clone()));
         self.app.channels.attach(&channel, Arc::clone(&session));
-        self.attached = Some(Attached { channel: Arc::clone(&channel), session, outbox });
+        self.attached = Some(Attached { channel: Arc::clone(&channel), session });
         // Tells the new session about its funding. When the chain cannot be asked, the watcher tells it later.
         if let Err(error) = watcher::look_at(self.app, &channel).await
             && error != STALE_CHAIN
@@ -165,7 +151,7 @@ impl<'a> Desk<'a> {
     }
 
     async fn decide(&self, decide: impl FnOnce(&Payee) -> Result<Step, Error>) -> Result<Vec<Message>, Error> {
-        let Attached { channel, session, .. } = self.attached()?;
+        let Attached { channel, session } = self.attached()?;
         let effects = self.app.channels.decide(channel, Some(session.epoch), decide).await?;
         Ok(messages(effects))
     }

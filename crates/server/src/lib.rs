@@ -26,6 +26,7 @@ mod server;
 mod session;
 mod settler;
 mod socket;
+mod sockets;
 mod store;
 mod terms;
 mod view;

@@ -126,11 +126,11 @@ impl Server {
         let app = self.app;
         let router = routes(&app, self.content).merge(extra);
         let watcher = tokio::spawn(watcher::run(Arc::clone(&app)));
-        let going_down = app.shutdown.clone();
+        let going_down = Arc::clone(&app);
         let signal = async move {
             shutdown.await;
             tracing::info!("going down: no new connections; what is under way is finished");
-            going_down.cancel();
+            going_down.go_down();
         };
         // A payment's round trip must not wait for Nagle's algorithm.
         let listener = listener.tap_io(|stream| {
@@ -140,9 +140,8 @@ impl Server {
         });
         let serving = axum::serve(listener, router).with_graceful_shutdown(signal).into_future();
         let served = ended_in_time(&app, serving).await;
-        app.shutdown.cancel();
-        app.sockets.close();
-        if tokio::time::timeout(PATIENCE, app.sockets.wait()).await.is_err() {
+        app.go_down();
+        if tokio::time::timeout(PATIENCE, app.sockets.tasks.wait()).await.is_err() {
             tracing::warn!("some sockets did not close in time");
         }
         let _ = watcher.await;

@@ -1,13 +1,12 @@
 //! One socket attached to a channel, as the rest of the server sees it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rillpay_channel::Code;
 use rillpay_channel::wire::{Message, Token};
-use tokio::sync::mpsc;
 
-/// Messages that may wait for a slow socket before it counts as dead. Pushes are rare: one per block or need.
-const OUTBOX: usize = 64;
+use crate::sockets::Outbox;
 
 /// Something to send that the socket did not ask for.
 #[derive(Debug)]
@@ -16,24 +15,23 @@ pub(crate) enum Push {
     Message(Message),
     /// A newer session has the channel: say so and close.
     Superseded,
+    /// The server goes down: say so and close.
+    GoingDown,
 }
 
-/// A session. The socket holds the receiving end of its outbox.
+/// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) token: Token,
     pub(crate) epoch: u64,
-    outbox: mpsc::Sender<Push>,
+    outbox: Outbox,
+    over: AtomicBool,
     refusal: Mutex<Option<Code>>,
 }
 
 impl Session {
-    pub(crate) fn outbox() -> (mpsc::Sender<Push>, mpsc::Receiver<Push>) {
-        mpsc::channel(OUTBOX)
-    }
-
-    pub(crate) fn new(token: Token, epoch: u64, outbox: mpsc::Sender<Push>) -> Self {
-        Self { token, epoch, outbox, refusal: Mutex::new(None) }
+    pub(crate) fn new(token: Token, epoch: u64, outbox: Outbox) -> Self {
+        Self { token, epoch, outbox, over: AtomicBool::new(false), refusal: Mutex::new(None) }
     }
 
     /// Hands a message to the socket. A socket that is gone or does not read loses it; it learns the state when it
@@ -44,9 +42,14 @@ impl Session {
         }
     }
 
-    /// The socket is gone.
+    /// The socket is gone, or has turned to another channel.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// See [`Session::end`].
     pub(crate) fn is_over(&self) -> bool {
-        self.outbox.is_closed()
+        self.over.load(Ordering::Acquire)
     }
 
     /// The payer refused to pay what it was asked for (`None` before it is asked anew).

@@ -18,13 +18,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rillpay_channel::wire::{self, MAX_FRAME, Message, Refusal};
 use rillpay_channel::{Code, Error};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::app::{App, SocketPlace};
+use crate::app::App;
 use crate::desk::Desk;
 use crate::errors::{Reaction, SHUTTING_DOWN, SUPERSEDED, reaction};
 use crate::limits::Bucket;
 use crate::session::Push;
+use crate::sockets::Place;
 
 /// A frame is at most [`MAX_FRAME`] bytes: more is not worth a larger buffer, and there may be thousands of sockets.
 const READ_BUFFER: usize = 2 * MAX_FRAME;
@@ -43,7 +45,7 @@ const TOO_FAST: Error = Error::new(Code::RateLimited, "too many messages");
 
 /// `GET /rillpay/v1/socket`.
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(place) = app.admit_socket() else {
+    let Some((place, pushes)) = app.sockets.admit() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many sockets\n").into_response();
     };
     upgrade
@@ -54,28 +56,28 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, upgrade: WebSocketUpgra
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
         .on_upgrade(move |socket| {
-            let sockets = app.sockets.clone();
-            sockets.track_future(run(socket, app, place))
+            let tasks = app.sockets.tasks.clone();
+            tasks.track_future(run(socket, app, place, pushes))
         })
 }
 
-async fn run(ws: WebSocket, app: Arc<App>, _place: SocketPlace) {
+async fn run(ws: WebSocket, app: Arc<App>, place: Place, mut pushes: mpsc::Receiver<Push>) {
     let rate = app.config.limits.frames_per_second;
     let mut peer =
         Peer { ws, bucket: Bucket::new(rate, 1_000_000_000, rate.saturating_mul(2), Instant::now()), strikes: 0 };
-    let Ok((mut desk, welcome)) = Desk::new(&app) else {
+    let Ok((mut desk, welcome)) = Desk::new(&app, place.outbox.clone()) else {
         return peer.close(close_code::ERROR, "no entropy").await;
     };
     if peer.send(&welcome).await.is_err() {
         return;
     }
-    let (code, reason) = serve(&mut peer, &mut desk, &app).await;
+    let (code, reason) = serve(&mut peer, &mut desk, &mut pushes).await;
     desk.leave();
     peer.close(code, reason).await;
 }
 
 /// Serves until the socket has to close; says why.
-async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'static str) {
+async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, pushes: &mut mpsc::Receiver<Push>) -> (u16, &'static str) {
     const GONE: (u16, &str) = (close_code::AWAY, "");
     let heartbeat = sleep(HEARTBEAT);
     tokio::pin!(heartbeat);
@@ -83,17 +85,17 @@ async fn serve(peer: &mut Peer, desk: &mut Desk<'_>, app: &App) -> (u16, &'stati
     loop {
         tokio::select! {
             biased;
-            () = app.shutdown.cancelled() => {
-                let _ = peer.refuse(0, &SHUTTING_DOWN).await;
-                return (close_code::RESTART, "the server is going down");
-            }
-            push = desk.pushed() => match push {
-                Push::Message(message) => {
+            push = pushes.recv() => match push {
+                Some(Push::Message(message)) => {
                     if peer.send(&message).await.is_err() {
                         return GONE;
                     }
                 }
-                Push::Superseded => {
+                None | Some(Push::GoingDown) => {
+                    let _ = peer.refuse(0, &SHUTTING_DOWN).await;
+                    return (close_code::RESTART, "the server is going down");
+                }
+                Some(Push::Superseded) => {
                     let _ = peer.refuse(0, &SUPERSEDED).await;
                     return (close_code::POLICY, "superseded");
                 }
