@@ -38,7 +38,8 @@ pub(crate) struct Settler {
     waiting: BTreeMap<Row, Instant>,
     /// Channels said to be uneconomic, so that it is said once.
     flagged: HashSet<Row>,
-    repeated_at: u32,
+    /// The height at which they were last broadcast again.
+    repeated_at: Option<u32>,
     not_before: Option<Instant>,
 }
 
@@ -54,14 +55,16 @@ struct OwnedClaim {
 impl Settler {
     /// Repeats what is under way and settles what is due; gives the time until something else is.
     pub(crate) async fn run(&mut self, app: &Arc<App>, tip: u32) -> Result<Duration, Error> {
-        if self.under_way.is_none() {
-            let stored = app.channels.store.settlements().await.map_err(|error| errors::of_store(&error))?;
-            self.under_way = Some(stored);
-            self.repeated_at = u32::MAX;
-        }
-        if self.repeated_at != tip {
-            self.repeat(app, tip).await?;
-            self.repeated_at = tip;
+        if self.repeated_at != Some(tip) {
+            self.repeated_at = None;
+            let under_way = match self.under_way.take() {
+                Some(under_way) => under_way,
+                None => app.channels.store.settlements().await.map_err(|error| errors::of_store(&error))?,
+            };
+            // Were this broken off by an error, the next pass would read them from the store again.
+            let under_way = self.repeat(app, under_way, tip).await?;
+            self.under_way = Some(self.raise(app, under_way, tip).await?);
+            self.repeated_at = Some(tip);
         }
         let due = self.due(app);
         let now = Instant::now();
@@ -76,11 +79,23 @@ impl Settler {
         if !urgent && due.len() < MAX_CHANNELS && !rest.is_zero() {
             return Ok(rest);
         }
-        self.not_before = None;
+        // What cannot be settled now is tried again after a while.
+        self.not_before = now.checked_add(RETRY);
+        let rate = fee_rate(app, urgent).await?;
         for group in due.chunks(MAX_CHANNELS) {
-            if let Err(error) = self.settle(app, group, urgent).await {
-                tracing::error!(code = error.code().as_str(), text = error.text(), "a settlement failed; trying again");
-                self.not_before = now.checked_add(RETRY);
+            match self.settle(app, group, rate).await {
+                Ok(Some(settlement)) => {
+                    self.under_way.get_or_insert_default().push(settlement);
+                    self.not_before = None;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(
+                        code = error.code().as_str(),
+                        text = error.text(),
+                        "a settlement failed; trying again"
+                    );
+                }
             }
         }
         Ok(RETRY)
@@ -109,61 +124,86 @@ impl Settler {
         due
     }
 
-    /// Broadcasts again what is not in a block yet, and forgets what is buried or can never be.
-    async fn repeat(&mut self, app: &App, tip: u32) -> Result<(), Error> {
-        let Some(under_way) = &mut self.under_way else { return Ok(()) };
+    /// Broadcasts again what is not in a block yet, and forgets what is buried or can never be. Gives what is left.
+    async fn repeat(
+        &self,
+        app: &App,
+        under_way: Vec<StoredSettlement>,
+        tip: u32,
+    ) -> Result<Vec<StoredSettlement>, Error> {
+        let chain = app.view.chain.as_ref();
         let mut kept = Vec::with_capacity(under_way.len());
-        for settlement in under_way.drain(..) {
-            let chain = app.view.chain.as_ref();
-            let status = chain.status(&settlement.txid).await;
+        for settlement in under_way {
+            let status = chain.status(&settlement.txid).await.map_err(|error| errors::of_chain(&error))?;
             let done = match status {
-                Ok(Some(status)) => status.confirmations(tip) >= BURIED,
-                Ok(None) => match chain.broadcast(&settlement.transaction).await {
+                Some(status) => status.confirmations(tip) >= BURIED,
+                None => match chain.broadcast(&settlement.transaction).await {
                     Ok(_) => false,
                     Err(ChainError::Refused(refusal)) if refusal.reason == Reason::AlreadyKnown => false,
                     Err(ChainError::Refused(refusal)) => {
                         tracing::warn!(txid = %settlement.txid, %refusal, "a settlement is refused now; it is made anew");
                         true
                     }
-                    Err(error) => {
-                        errors::of_chain(&error);
-                        false
-                    }
+                    Err(error) => return Err(errors::of_chain(&error)),
                 },
-                Err(error) => {
-                    errors::of_chain(&error);
-                    false
-                }
             };
             if done {
-                let removed = app.channels.store.remove_settlement(settlement.txid).await;
-                removed.map_err(|error| errors::of_store(&error))?;
+                forget(app, &settlement).await?;
             } else {
                 kept.push(settlement);
             }
         }
-        *under_way = kept;
-        Ok(())
+        Ok(kept)
     }
 
-    async fn settle(&mut self, app: &Arc<App>, group: &[Watch], urgent: bool) -> Result<(), Error> {
-        let rate = fee_rate(app, urgent).await?;
-        let mut claims = Vec::with_capacity(group.len());
-        for watch in group {
-            let claim = claim(app, watch).await?;
-            if is_economic(&claim, rate) {
-                claims.push(claim);
-            } else if self.flagged.insert(watch.row) {
-                tracing::warn!(
-                    channel = %watch.id, amount = %claim.paid.cumulative, %rate,
-                    "uneconomic to settle at this fee rate; kept until fees fall"
-                );
+    /// Replaces settlements that still wait while fees have risen well beyond what they pay (BIP 125).
+    async fn raise(
+        &mut self,
+        app: &Arc<App>,
+        under_way: Vec<StoredSettlement>,
+        tip: u32,
+    ) -> Result<Vec<StoredSettlement>, Error> {
+        if under_way.is_empty() {
+            return Ok(under_way);
+        }
+        let (patient, hasty) = (fee_rate(app, false).await?, fee_rate(app, true).await?);
+        let watched = app.channels.watched.all();
+        let mut now_under_way = Vec::with_capacity(under_way.len());
+        for old in under_way {
+            let inputs: HashSet<OutPoint> = old.transaction.input.iter().map(|input| input.previous_output).collect();
+            let own = |watch: &&Watch| watch.funding.is_some_and(|funding| inputs.contains(&funding));
+            let group: Vec<Watch> = watched.iter().filter(own).cloned().collect();
+            let rate = if group.iter().any(|watch| tip >= watch.close_height) { hasty } else { patient };
+            let status = app.view.chain.status(&old.txid).await.map_err(|error| errors::of_chain(&error))?;
+            let waits = status.is_some_and(|status| !status.is_confirmed());
+            let replaced =
+                if waits && rate >= well_above(old.rate) { self.settle(app, &group, rate).await } else { Ok(None) };
+            match replaced {
+                Ok(Some(new)) => {
+                    tracing::info!(old = %old.txid, new = %new.txid, from = %old.rate, to = %rate, "a settlement's fee was raised");
+                    forget(app, &old).await?;
+                    now_under_way.push(new);
+                }
+                Ok(None) => now_under_way.push(old),
+                Err(error) => {
+                    tracing::warn!(txid = %old.txid, code = error.code().as_str(), "a settlement's fee could not be raised");
+                    now_under_way.push(old);
+                }
             }
         }
+        Ok(now_under_way)
+    }
+
+    /// Settles what is worth its fee in this group; `None` if nothing is.
+    async fn settle(
+        &mut self,
+        app: &Arc<App>,
+        group: &[Watch],
+        rate: FeeRate,
+    ) -> Result<Option<StoredSettlement>, Error> {
+        let claims = self.claims(app, group, rate).await?;
         if claims.is_empty() {
-            // Nothing to do until fees fall: look again with the next block, or later.
-            self.not_before = Instant::now().checked_add(RETRY);
-            return Ok(());
+            return Ok(None);
         }
         let borrowed: Vec<_> = claims
             .iter()
@@ -172,34 +212,63 @@ impl Settler {
         let settled = match settle(&borrowed, &app.config.payout, rate) {
             Err(error) if error.code() == Code::Uneconomic => {
                 tracing::warn!(channels = claims.len(), %rate, "uneconomic to settle at this fee rate; kept until fees fall");
-                self.not_before = Instant::now().checked_add(RETRY);
-                return Ok(());
+                return Ok(None);
             }
             settled => settled?,
         };
-        let settlement =
-            StoredSettlement { txid: settled.transaction.compute_txid(), transaction: settled.transaction, rate };
+        let txid = settled.transaction.compute_txid();
+        let settlement = StoredSettlement { txid, transaction: settled.transaction, rate };
         let stored = app.channels.store.add_settlement(settlement.clone()).await;
         stored.map_err(|error| errors::of_store(&error))?;
         match app.view.chain.broadcast(&settlement.transaction).await {
             Err(ChainError::Refused(refusal)) => {
-                tracing::error!(txid = %settlement.txid, %refusal, "the chain refused a settlement");
-                let removed = app.channels.store.remove_settlement(settlement.txid).await;
-                removed.map_err(|error| errors::of_store(&error))?;
+                tracing::error!(%txid, %refusal, "the chain refused a settlement");
+                forget(app, &settlement).await?;
                 return Err(Error::new(Code::Unavailable, "the chain refused a settlement"));
             }
             // Not known whether it arrived: it is repeated with the next block.
             Err(error) => drop(errors::of_chain(&error)),
-            Ok(txid) => tracing::info!(
+            Ok(_) => tracing::info!(
                 %txid, channels = claims.len(), fee = %settled.fee, payout = %settled.payout, "settlement broadcast"
             ),
         }
         for claim in &claims {
             self.waiting.remove(&claim.row);
         }
-        self.under_way.get_or_insert_default().push(settlement);
-        Ok(())
+        Ok(Some(settlement))
     }
+
+    /// The claims of a group that bring more than they cost. A damaged channel is left out: the others are not to wait
+    /// for it.
+    async fn claims(&mut self, app: &Arc<App>, group: &[Watch], rate: FeeRate) -> Result<Vec<OwnedClaim>, Error> {
+        let mut claims = Vec::with_capacity(group.len());
+        for watch in group {
+            match claim(app, watch).await {
+                Ok(claim) if is_economic(&claim, rate) => claims.push(claim),
+                Ok(claim) => {
+                    if self.flagged.insert(watch.row) {
+                        let amount = claim.paid.cumulative;
+                        tracing::warn!(channel = %watch.id, %amount, %rate, "uneconomic to settle; kept until fees fall");
+                    }
+                }
+                Err(error) if error.code() == Code::CorruptedStore => {
+                    tracing::error!(channel = %watch.id, "a damaged channel cannot be settled");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(claims)
+    }
+}
+
+async fn forget(app: &App, settlement: &StoredSettlement) -> Result<(), Error> {
+    app.channels.store.remove_settlement(settlement.txid).await.map_err(|error| errors::of_store(&error))
+}
+
+/// A quarter more: less is not worth a replacement, which has to pay for its own relay, too.
+fn well_above(rate: FeeRate) -> FeeRate {
+    let rate = rate.to_sat_per_kwu();
+    FeeRate::from_sat_per_kwu(rate.saturating_add(rate.div_ceil(4)))
 }
 
 async fn fee_rate(app: &App, urgent: bool) -> Result<FeeRate, Error> {

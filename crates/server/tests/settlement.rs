@@ -269,3 +269,36 @@ async fn closing_while_paying_settles_at_what_was_delivered() {
     let (back, paid, fee) = split(&place.chain, &txid, 1).await;
     assert_eq!((back, paid + fee), (Amount::from_sat(36 * MBTC) - closed, closed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_waits_is_replaced_when_fees_rise() {
+    let place = place(&[]).await;
+    let mut emma = viewer(&place, 1).await;
+    emma.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;
+    for (path, total) in [("/media/a.bin", 1), ("/media/b.bin", 2), ("/media/c.bin", 3)] {
+        emma.pay_for(total).await;
+        assert_eq!(get(place.server.address, path, Some(emma.token)).await.0, 200);
+    }
+    emma.stop().await;
+    let cheap = emma.settled(0).await;
+    let (_, _, cheap_fee) = split(&place.chain, &cheap, 1).await;
+    place.server.stop().await;
+
+    let mut config = place.config.clone();
+    config.settlement.floor = rillpay_channel::bitcoin::FeeRate::from_sat_per_vb_u32(5);
+    let server = Running::start(config, Arc::new(place.chain.clone())).await;
+    emma.reattach(server.address).await;
+    let dear = emma
+        .socket
+        .wait_for("the replacement", |message| match message {
+            Message::Settled { txid, .. } if txid != cheap => Some(txid),
+            _ => None,
+        })
+        .await;
+    assert_eq!(place.chain.mempool_len().unwrap(), 1, "the cheap one is gone");
+    let (back, paid, dear_fee) = split(&place.chain, &dear, 1).await;
+    assert!(dear_fee >= cheap_fee * 4, "{cheap_fee} {dear_fee}");
+    assert_eq!((back, paid + dear_fee), (Amount::from_sat(36 * MBTC - 3000), Amount::from_sat(3000)));
+    place.chain.mine(1).await.unwrap();
+    assert_eq!(emma.settled(1).await, dear);
+}
