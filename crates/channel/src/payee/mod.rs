@@ -406,7 +406,8 @@ impl Payee {
 
     /// The chain shows the funding spent by `txid` (or, after a reorganisation, spent no more).
     pub fn spent_seen(&self, txid: Option<Txid>, confirmations: u32) -> Step {
-        let events = if self.spent == txid { vec![] } else { vec![Event::Spent(txid)] };
+        let news = self.funding.is_some() && self.spent != txid;
+        let events = if news { vec![Event::Spent(txid)] } else { vec![] };
         let tell = txid.map(|txid| Effect::Send(Message::Settled { txid, confirmations }));
         self.step(events, tell.into_iter().collect())
     }
