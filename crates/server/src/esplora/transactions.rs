@@ -1,0 +1,69 @@
+//! `/tx…` and `/fee-estimates`: transactions, where they stand, and what it takes to send one.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use rillpay_chain::{FeeEstimates, Outspend, Status, TxInfo};
+use rillpay_channel::bitcoin::consensus::encode::{deserialize_hex, serialize, serialize_hex};
+use rillpay_channel::bitcoin::{OutPoint, Transaction, Txid};
+
+use super::{Backend, Failure, parse};
+
+const BAD_TXID: &str = "Invalid hex string";
+const NO_TRANSACTION: Failure = Failure::NotFound("Transaction not found");
+
+pub(super) async fn transaction(
+    State(chain): State<Backend>,
+    Path(txid): Path<String>,
+) -> Result<Json<TxInfo>, Failure> {
+    let info = chain.transaction(&parse(&txid, BAD_TXID)?).await?;
+    info.map(Json).ok_or(NO_TRANSACTION)
+}
+
+pub(super) async fn hex(State(chain): State<Backend>, Path(txid): Path<String>) -> Result<String, Failure> {
+    Ok(serialize_hex(&find(&chain, &txid).await?))
+}
+
+pub(super) async fn raw(State(chain): State<Backend>, Path(txid): Path<String>) -> Result<Vec<u8>, Failure> {
+    Ok(serialize(&find(&chain, &txid).await?))
+}
+
+/// Like Esplora, a transaction that nobody knows is simply not confirmed.
+pub(super) async fn status(State(chain): State<Backend>, Path(txid): Path<String>) -> Result<Json<Status>, Failure> {
+    let status = chain.status(&parse(&txid, BAD_TXID)?).await?;
+    Ok(Json(status.unwrap_or(Status::Unconfirmed)))
+}
+
+pub(super) async fn outspend(
+    State(chain): State<Backend>,
+    Path((txid, vout)): Path<(String, String)>,
+) -> Result<Json<Outspend>, Failure> {
+    let outpoint = OutPoint { txid: parse(&txid, BAD_TXID)?, vout: parse(&vout, "Invalid output index")? };
+    Ok(Json(chain.outspend(&outpoint).await?))
+}
+
+pub(super) async fn outspends(
+    State(chain): State<Backend>,
+    Path(txid): Path<String>,
+) -> Result<Json<Vec<Outspend>>, Failure> {
+    let tx = find(&chain, &txid).await?;
+    let txid: Txid = tx.compute_txid();
+    let mut spends = Vec::with_capacity(tx.output.len());
+    for (vout, _) in (0_u32..).zip(&tx.output) {
+        spends.push(chain.outspend(&OutPoint { txid, vout }).await?);
+    }
+    Ok(Json(spends))
+}
+
+pub(super) async fn broadcast(State(chain): State<Backend>, hex: String) -> Result<String, Failure> {
+    let tx: Transaction = deserialize_hex(hex.trim()).map_err(|_| Failure::Invalid("Invalid transaction"))?;
+    Ok(chain.broadcast(&tx).await?.to_string())
+}
+
+pub(super) async fn fee_estimates(State(chain): State<Backend>) -> Result<Json<FeeEstimates>, Failure> {
+    Ok(Json(chain.fee_estimates().await?))
+}
+
+async fn find(chain: &Backend, txid: &str) -> Result<Transaction, Failure> {
+    let tx = chain.raw_transaction(&parse(txid, BAD_TXID)?).await?;
+    tx.ok_or(NO_TRANSACTION)
+}
