@@ -9,11 +9,11 @@ import { TARGET, wasmEnv, wasmTargetDir } from './lib/wasm.mjs';
 import { checkWasm } from './check-wasm.mjs';
 import { setup } from './setup.mjs';
 
-const out = path.join(root, 'pkg/generated');
+const shipped = path.join(root, 'pkg/generated');
 
 const size = (bytes) => `${(bytes / 1024).toFixed(1)} KB`;
 
-function printSizes(names) {
+function printSizes(out, names) {
   let raw = 0;
   let zipped = 0;
   for (const name of names) {
@@ -24,8 +24,10 @@ function printSizes(names) {
   console.log(`   ${names.join(' + ')}: ${size(raw)}, gzip ${size(zipped)}`);
 }
 
-export async function buildWasm() {
-  await run('cargo', ['build', '--package', 'rillpay', '--lib', '--profile', 'wasm', '--target', TARGET], {
+/** Builds the module into `out`: the one that is shipped, or the benchmark's own with its feature. */
+export async function buildWasm({ out = shipped, features = [] } = {}) {
+  const crate = ['--package', 'rillpay', '--lib', '--profile', 'wasm', '--target', TARGET];
+  await run('cargo', ['build', ...crate, ...features.flatMap((feature) => ['--features', feature])], {
     env: wasmEnv(),
     minutes: 20,
   });
@@ -35,8 +37,8 @@ export async function buildWasm() {
   const wasm = path.join(out, 'rillpay_bg.wasm');
   await run('wasm-opt', ['-Oz', '--strip-target-features', '--strip-producers', wasm, '-o', `${wasm}.small`], { minutes: 5 });
   renameSync(`${wasm}.small`, wasm);
-  checkWasm();
-  printSizes(['rillpay_bg.wasm', 'rillpay.js']);
+  checkWasm(wasm);
+  printSizes(out, ['rillpay_bg.wasm', 'rillpay.js']);
 }
 
 await main(import.meta, async () => {
