@@ -62,7 +62,7 @@ const shared = (rillpay) => ({
     rules: [{ test: /\.ts$/, loader: 'esbuild-loader', options: { target: TARGET, tsconfig: at('tsconfig.json') } }],
   },
   experiments: { outputModule: true },
-  optimization: { minimizer: [new EsbuildPlugin({ target: TARGET, legalComments: 'none' })] },
+  optimization: { minimizer: [new EsbuildPlugin({ target: TARGET, format: 'esm', legalComments: 'none' })] },
   // The video engine is the larger part, and comes only when a video starts.
   performance: { maxAssetSize: 600_000, maxEntrypointSize: 600_000 },
   stats: 'errors-warnings',

@@ -6,9 +6,27 @@
 
 import type { ChannelSnapshot, Statement } from './index.js';
 
+/**
+ * What the element shows: the poster (`idle`), the price (`offer`), the address (`deposit`), how far the payment is
+ * confirmed, the video (`watching`), the final statement (`settled`), a deposit to be taken back after its term
+ * (`expired`, `returned`), or why nothing can go on (`failed`).
+ */
+export type StateName =
+  | 'idle'
+  | 'connecting'
+  | 'offer'
+  | 'deposit'
+  | 'confirming'
+  | 'ready'
+  | 'watching'
+  | 'settling'
+  | 'settled'
+  | 'expired'
+  | 'returned'
+  | 'failed';
+
 export interface StateDetail {
-  /** What the page shows, such as `poster`, `deposit`, `playing` or `settled`. */
-  state: string;
+  state: StateName;
   /** The deposit's address, amounts and progress, once there is one. */
   snapshot: ChannelSnapshot | null;
 }
@@ -41,12 +59,18 @@ export class RillpayPlayer extends HTMLElement {
   src: string;
   /** URL of a picture to show before. */
   poster: string;
+  /** What the video is called. */
+  override title: string;
+  /** Language tag of the texts (English and Simplified Chinese); by default that of the page. */
+  override lang: string;
   /** The deposit to propose, in satoshi, as decimal text. */
   depositSat: string | null;
   /** How far ahead to buffer, in seconds. */
   bufferSeconds: number;
   /** Esplora base URL for the browser's own look at the chain; by default what the server's terms name. */
   esplora: string;
+  /** What the element shows at the moment. */
+  get state(): StateName;
 }
 
 declare global {

@@ -7,8 +7,8 @@ const PAY_URL = '/demo/pay';
 const STATUS_URL = '/demo/status';
 
 const words = {
-  en: { paying: 'Paying…', paid: 'Paid. The film goes on by itself.', failed: 'The demo wallet did not answer. Try again.' },
-  zh: { paying: '正在付款…', paid: '已付款，影片会自动继续。', failed: '演示钱包没有回应，请重试。' },
+  en: { paying: 'Paying…', paid: 'Paid. The page will notice in a moment.', failed: 'The demo wallet did not answer. Try again.' },
+  zh: { paying: '正在付款…', paid: '已付款，页面很快就会看到。', failed: '演示钱包没有回应，请重试。' },
 };
 
 export async function offerDemoWallet(): Promise<void> {

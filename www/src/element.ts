@@ -5,11 +5,12 @@
  */
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit';
 import { customElement, property, query, state } from 'lit/decorators.js';
-import type { ErrorDetail, PaidDetail, StateDetail } from './events';
+import type { RillpayPlayer as PublicPlayer } from '../../pkg/widget';
+import type { RillpayEventMap, StateName } from './events';
 import { failureOf, type Failure } from './failures';
 import { Format, satFromMsat } from './format';
 import { Player, type PlayerHost, type PlayerSettings } from './player';
-import type { PlayerState, StateName } from './state';
+import type { PlayerState } from './state';
 import { parts } from './styles/parts';
 import { theme } from './styles/theme';
 import { views } from './styles/views';
@@ -25,12 +26,12 @@ const DEFAULT_BUFFER_SECONDS = 2;
 const PICTURE: ReadonlySet<StateName> = new Set(['idle', 'ready', 'watching']);
 
 @customElement('rillpay-player')
-export class RillpayPlayer extends LitElement implements PlayerHost {
+export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHost {
   static override styles = [theme, parts, views];
 
-  /** Origin of the paid server; by default the page's own. */
+  /** Origin of the paid server; by default that of `src`. */
   @property() server = '';
-  /** The HLS playlist on that server. */
+  /** The HLS playlist. */
   @property() src = '';
   @property() poster = '';
   /** What the video is called. */
@@ -83,10 +84,11 @@ export class RillpayPlayer extends LitElement implements PlayerHost {
   // What the player asks of its host.
 
   settings(): PlayerSettings {
-    const server = new URL(this.server || '/', document.baseURI).origin;
+    const base = this.server ? new URL(this.server, document.baseURI).origin : document.baseURI;
+    const source = new URL(this.src, base);
     return {
-      server,
-      source: new URL(this.src, server).href,
+      server: this.server ? base : source.origin,
+      source: source.href,
       depositSat: this.depositSat && /^[1-9]\d*$/.test(this.depositSat) ? BigInt(this.depositSat) : null,
       bufferSeconds: this.bufferSeconds > 0 ? this.bufferSeconds : DEFAULT_BUFFER_SECONDS,
       esplora: this.esplora ? new URL(this.esplora, document.baseURI).href : null,
@@ -105,14 +107,14 @@ export class RillpayPlayer extends LitElement implements PlayerHost {
       this.safetyFailed = false;
       this.#hadFocus = this.shadowRoot?.activeElement != null;
       const snapshot = 'snapshot' in next ? next.snapshot : null;
-      this.#dispatch<StateDetail>('rillpay-state', { state: next.name, snapshot });
+      this.#dispatch('rillpay-state', { state: next.name, snapshot });
       if (next.name === 'failed') this.#report(next.failure);
     }
     this.#speak(next);
   }
 
   paid({ paidSat, deliveredMsat }: Parameters<PlayerHost['paid']>[0]): void {
-    this.#dispatch<PaidDetail>('rillpay-paid', { paidSat, deliveredMsat });
+    this.#dispatch('rillpay-paid', { paidSat, deliveredMsat });
   }
 
   settled(statement: Parameters<PlayerHost['settled']>[0]): void {
@@ -194,6 +196,7 @@ export class RillpayPlayer extends LitElement implements PlayerHost {
 
   readonly #act: Actions = {
     begin: () => void this.#player.begin(),
+    again: () => this.#player.again(),
     choose: (index) => this.#player.choose(index),
     deposit: () => void this.#player.deposit(),
     copy: (key, text) => void this.#copy(key, text),
@@ -258,16 +261,10 @@ export class RillpayPlayer extends LitElement implements PlayerHost {
   }
 
   #report({ kind, code }: Failure): void {
-    this.#dispatch<ErrorDetail>('rillpay-error', { code, message: this.#texts.failures[kind].title });
+    this.#dispatch('rillpay-error', { code, message: this.#texts.failures[kind].title });
   }
 
-  #dispatch<T>(type: string, detail: T): void {
-    this.dispatchEvent(new CustomEvent<T>(type, { detail, bubbles: true, composed: true }));
-  }
-}
-
-declare global {
-  interface HTMLElementTagNameMap {
-    'rillpay-player': RillpayPlayer;
+  #dispatch<Type extends keyof RillpayEventMap>(type: Type, detail: RillpayEventMap[Type]['detail']): void {
+    this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
 }

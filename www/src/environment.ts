@@ -5,11 +5,11 @@ const PROBE = 'rillpay-probe';
 
 /** What stands in the way, or null. */
 export async function obstacle(): Promise<Failure | null> {
-  if (!('WebAssembly' in globalThis) || !canPlay() || typeof BigInt !== 'function') return failure('unsupported');
+  if (!('WebAssembly' in globalThis) || !canPlay() || typeof BigInt !== 'function') return failure('unsupported', 'unsupported_browser');
   if (!globalThis.isSecureContext || !navigator.locks) return failure('unsupported', 'insecure_context');
-  if (await storageBlocked()) return failure(framedByOther() ? 'framed' : 'storage_blocked');
+  if (await storageBlocked()) return framedByOther() ? failure('framed', 'third_party_frame') : failure('storage_blocked');
   // A frame of another site keeps its storage apart and loses it soon: no place for a deposit's keys.
-  if (framedByOther()) return failure('framed');
+  if (framedByOther()) return failure('framed', 'third_party_frame');
   return null;
 }
 

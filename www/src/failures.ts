@@ -10,6 +10,7 @@ export type FailureKind =
   | 'another_tab'
   | 'taken_over'
   | 'storage_blocked'
+  | 'storage_full'
   | 'framed'
   | 'unsupported'
   | 'too_small'
@@ -25,22 +26,21 @@ export interface Failure {
 
 const KINDS: Record<string, FailureKind> = {
   terms_unreachable: 'unreachable',
-  unreachable: 'unreachable',
-  network: 'unreachable',
-  timeout: 'unreachable',
+  connection_lost: 'unreachable',
+  chain_unreachable: 'unreachable',
+  disconnected: 'unreachable',
   invalid_terms: 'incompatible',
   unacceptable_terms: 'incompatible',
   unsupported_version: 'incompatible',
+  unknown_message: 'incompatible',
   wrong_network: 'incompatible',
   another_tab: 'another_tab',
   superseded: 'taken_over',
-  storage: 'storage_blocked',
-  storage_failed: 'storage_blocked',
   storage_blocked: 'storage_blocked',
-  storage_unavailable: 'storage_blocked',
+  storage_full: 'storage_full',
   third_party_frame: 'framed',
   unsupported_browser: 'unsupported',
-  unsupported: 'unsupported',
+  no_entropy: 'unsupported',
   deposit_too_small: 'too_small',
   unavailable: 'unavailable',
   rate_limited: 'unavailable',

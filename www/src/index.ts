@@ -1,4 +1,3 @@
 /** Defines `<rillpay-player>`. */
 export { RillpayPlayer } from './element';
-export type { ErrorDetail, PaidDetail, RillpayEventMap, StateDetail } from './events';
-export type { StateName } from './state';
+export type { ErrorDetail, PaidDetail, RillpayEventMap, StateDetail, StateName } from './events';

@@ -37,6 +37,8 @@ export class Player {
   state: PlayerState = { name: 'idle' };
 
   #client: Client | null = null;
+  /** The deposit that the page is about. */
+  #channel: Channel | null = null;
   #playback: Playback | null = null;
   #unsubscribe = () => {};
   /** What the payment side last reported, beside what can be read from the snapshot. */
@@ -70,8 +72,16 @@ export class Player {
       return;
     }
     const { channel } = this.#client;
-    if (channel) this.#follow(channel, true);
+    // A deposit whose end is agreed stands in nobody's way: its money is on its way home.
+    if (channel && !(channel.snapshot().statement && channel.snapshot().phase !== 'refundable')) this.#follow(channel, true);
     else this.#offer();
+  }
+
+  /** After the end of one deposit: offers another. */
+  again(): void {
+    this.#unfollow();
+    if (this.#client) this.#offer();
+    else void this.begin();
   }
 
   choose(index: number): void {
@@ -95,7 +105,7 @@ export class Player {
 
   /** Starts the video or goes on after a pause. */
   async play(): Promise<void> {
-    const channel = this.#client?.channel;
+    const channel = this.#channel;
     if (!channel || (this.state.name !== 'ready' && this.state.name !== 'watching')) return;
     this.#playback ??= this.#newPlayback(channel);
     this.#notice = null;
@@ -106,7 +116,6 @@ export class Player {
     } catch {
       // The browser wants the viewer's own press before there is sound.
       channel.pause();
-      if (this.#playback && this.#playback.position === 0) this.#playback.destroy(), (this.#playback = null);
       if (this.state.name === 'watching') {
         this.#show({ name: 'ready', terms: this.state.terms, snapshot: channel.snapshot(), resumed: false });
       }
@@ -115,13 +124,13 @@ export class Player {
 
   /** Nothing is fetched and nothing can be paid until `play`. */
   pause(): void {
-    this.#client?.channel?.pause();
+    this.#channel?.pause();
     this.#playback?.pause();
   }
 
   /** Ends the deposit: the site gets what was delivered, the rest comes back. */
   async stop(): Promise<void> {
-    const channel = this.#client?.channel;
+    const channel = this.#channel;
     if (!channel || !this.#client) return;
     const life = this.#life;
     const { terms } = this.#client;
@@ -137,7 +146,7 @@ export class Player {
 
   /** After the deposit's term: takes everything back. */
   async takeBack(): Promise<void> {
-    const channel = this.#client?.channel;
+    const channel = this.#channel;
     if (!channel || this.state.name !== 'expired') return;
     const { state } = this;
     this.#show({ ...state, busy: true, failure: null });
@@ -152,7 +161,7 @@ export class Player {
   }
 
   async refundKit(): Promise<RefundKit | null> {
-    return (await this.#client?.channel?.refundKit()) ?? null;
+    return (await this.#channel?.refundKit()) ?? null;
   }
 
   recoveryWords(): string | null {
@@ -171,13 +180,18 @@ export class Player {
   }
 
   #reset(): number {
+    this.#unfollow();
+    this.#client?.disconnect();
+    this.#client = null;
+    return ++this.#life;
+  }
+
+  #unfollow(): void {
     this.#endPlayback();
     this.#unsubscribe();
     this.#unsubscribe = () => {};
-    this.#client?.disconnect();
-    this.#client = null;
+    this.#channel = null;
     this.#notice = null;
-    return ++this.#life;
   }
 
   #offer(): void {
@@ -189,8 +203,9 @@ export class Player {
   #follow(channel: Channel, resumed: boolean): void {
     const { server, source } = this.host.settings();
     if (!recall(server)) remember(server, { position: 0, source });
-    // Nothing is paid before the viewer starts the video in this page.
-    if (resumed) channel.pause();
+    // Nothing is paid before the viewer starts the video.
+    channel.pause();
+    this.#channel = channel;
     this.#unsubscribe = channel.subscribe((event) => this.#on(event));
     this.#place(channel.snapshot(), resumed);
   }
@@ -199,7 +214,7 @@ export class Player {
     if (event.type === 'problem') {
       this.host.problem(event.error);
       this.#notice = noticeFor(codeOf(event.error)) ?? this.#notice;
-      if (this.#client?.channel) this.#watch(this.#client.channel.snapshot());
+      if (this.#channel) this.#watch(this.#channel.snapshot());
       return;
     }
     if (event.type === 'superseded') {
@@ -229,9 +244,8 @@ export class Player {
         const before = this.state.name;
         if (before === 'watching') return this.#watch(snapshot);
         if (before === 'settling') return;
-        this.#show({ name: 'ready', terms, snapshot, resumed: resumed || (before === 'ready' && this.state.resumed) });
-        if (before === 'confirming' || before === 'deposit') void this.play();
-        return;
+        // The viewer may have walked off while the payment was confirmed: the video waits for a press.
+        return this.#show({ name: 'ready', terms, snapshot, resumed: resumed || (before === 'ready' && this.state.resumed) });
       }
       case 'closing':
       case 'settled':
@@ -340,7 +354,7 @@ export class Player {
 
   #fail(error: unknown): void {
     this.host.problem(error);
-    const snapshot = this.#client?.channel?.snapshot() ?? null;
+    const snapshot = this.#channel?.snapshot() ?? null;
     this.#show({ name: 'failed', failure: failureOf(error), snapshot });
   }
 

@@ -14,15 +14,13 @@
 import type { ChannelSnapshot, Statement, Terms } from 'rillpay';
 import type { Failure } from './failures';
 
-export type StateName = PlayerState['name'];
-
 export type PlayerState =
   | { name: 'idle' }
   | { name: 'connecting' }
   | { name: 'offer'; terms: Terms; choices: Choice[]; chosen: number; opening: boolean }
   | { name: 'deposit'; terms: Terms; snapshot: ChannelSnapshot }
   | { name: 'confirming'; terms: Terms; snapshot: ChannelSnapshot }
-  /** Everything is there; the viewer's press starts the video. */
+  /** Everything is there; the viewer's press starts the video, so that nobody pays who has walked off meanwhile. */
   | { name: 'ready'; terms: Terms; snapshot: ChannelSnapshot; resumed: boolean }
   | { name: 'watching'; terms: Terms; snapshot: ChannelSnapshot; playing: Playing }
   | { name: 'settling'; terms: Terms; snapshot: ChannelSnapshot }

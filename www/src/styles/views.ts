@@ -266,9 +266,16 @@ export const views = css`
       justify-self: start;
     }
   }
-  @container (max-width: 340px) {
+  @container (max-width: 420px) {
     .controls {
-      flex-wrap: wrap;
+      gap: 4px;
+    }
+    .controls button:not(.icon) {
+      padding-inline: 14px;
+    }
+    button.wide {
+      padding-inline: 10px;
+      font-size: 15px;
     }
   }
 `;

@@ -28,7 +28,7 @@ export function settledView({ snapshot, statement }: Of<'settled'>, view: View):
       <div class="long"><dt>${words.returnAddress}</dt><dd>${code(returnAddress, 'return-address')}</dd></div>
     </dl>
     <p class="soft" data-name="settlement">${txid ? (confirmed ? words.confirmed : words.pending) : words.noTransaction} ${words.keys}</p>
-    <button part="button" data-name="again" @click=${act.begin}>${words.again}</button>
+    <button part="button" data-name="again" @click=${act.again}>${words.again}</button>
     ${safety(view)}
   `;
 }
@@ -56,7 +56,7 @@ export function returnedView({ txid, snapshot }: Of<'returned'>, view: View): Te
       ${line(texts.settled.returned, snapshot.capacitySat, 'returned', view, true)}
       ${txid ? html`<div class="long"><dt>${texts.settled.transaction}</dt><dd>${code(txid, 'txid')}${transactionLink(txid, view)}</dd></div>` : nothing}
     </dl>
-    <button part="button" data-name="again" @click=${act.begin}>${texts.settled.again}</button>
+    <button part="button" data-name="again" @click=${act.again}>${texts.settled.again}</button>
     ${safety(view)}
   `;
 }

@@ -1,6 +1,5 @@
 /** What every view is given: the words, the formats, the actions, and a few things that are the element's own business. */
 import { html, nothing, type TemplateResult } from 'lit';
-import type { RefundKit } from 'rillpay';
 import type { Format } from '../format';
 import type { Texts } from '../texts';
 
@@ -27,6 +26,7 @@ export interface SafetyView {
 
 export interface Actions {
   begin(): void;
+  again(): void;
   choose(index: number): void;
   deposit(): void;
   copy(key: string, text: string): void;
@@ -39,8 +39,6 @@ export interface Actions {
   saveRefundKit(): void;
   toggleWords(): void;
 }
-
-export type Kit = RefundKit;
 
 /** A heading that takes the focus when its view appears, so that a keyboard or screen-reader user is not left behind. */
 export function heading(title: string): TemplateResult {
