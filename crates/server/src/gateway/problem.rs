@@ -59,12 +59,11 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::UnknownMessage
         | Code::UnexpectedMessage => StatusCode::BAD_REQUEST,
         // These are for the machines' own callers; a gate that answers them has a fault.
-        Code::InvalidArgument
-        | Code::InvalidWords
-        | Code::NothingToDo
-        | Code::NotExpired
-        | Code::Uneconomic
-        | Code::PieceTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::InvalidArgument | Code::InvalidWords | Code::NothingToDo | Code::NotExpired | Code::Uneconomic => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        // The operator sells pieces larger than the window: nothing that the viewer does would help.
+        Code::PieceTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

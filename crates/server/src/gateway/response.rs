@@ -62,6 +62,9 @@ pub(super) fn headers(opened: &Opened, media_type: HeaderValue, caching: HeaderV
     if let Some(modified) = &opened.modified {
         headers.insert(header::LAST_MODIFIED, modified.clone());
     }
+    if opened.can_seek() {
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
     // Content shares the host with the viewer's wallet: it must never run there as a page or a script.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));

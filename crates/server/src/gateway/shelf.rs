@@ -15,8 +15,9 @@ use super::playlist::Listing;
 const SEGMENTS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// How many playlists and folders are remembered.
 const FOLDERS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// How many initialisation segments may belong to one segment: one, unless playlists disagree.
-const MAX_INITS: usize = 4;
+/// How many initialisation segments may belong to one segment (one, unless playlists disagree), or are tried on a file
+/// that no playlist lists.
+const MAX_INITS: usize = 8;
 /// How long a folder whose playlists were looked for is not searched again.
 pub(super) const SEARCH_AGAIN: Duration = Duration::from_secs(10);
 
@@ -39,6 +40,8 @@ pub(super) struct Shelf(Mutex<Inner>);
 
 struct Inner {
     segments: LruCache<Piece, Facts>,
+    /// What playlists name as initialisation segments.
+    inits: LruCache<Piece, ()>,
     /// The initialisation segments that playlists name for the segments of a folder.
     folders: LruCache<String, Vec<Piece>>,
     /// The version of each playlist that was last read.
@@ -56,6 +59,7 @@ impl Shelf {
     pub(super) fn new() -> Self {
         Self(Mutex::new(Inner {
             segments: LruCache::new(SEGMENTS),
+            inits: LruCache::new(FOLDERS),
             folders: LruCache::new(FOLDERS),
             playlists: LruCache::new(FOLDERS),
             searched: LruCache::new(FOLDERS),
@@ -88,9 +92,8 @@ impl Shelf {
 
     /// Whether a playlist names exactly this slice, as a segment or as an initialisation.
     pub(super) fn lists(&self, piece: &Piece) -> bool {
-        let mut inner = self.inner();
-        let folder = inner.folders.get(piece.path.folder());
-        folder.is_some_and(|inits| inits.contains(piece)) || inner.segments.contains(piece)
+        let inner = self.inner();
+        inner.segments.contains(piece) || inner.inits.contains(piece)
     }
 
     /// The initialisation segments to try on a file that no playlist lists.
@@ -127,11 +130,9 @@ impl Inner {
     fn learn(&mut self, listing: Listing) {
         let Listing { piece, claimed_ms, target_ms, init } = listing;
         if let Some(init) = &init {
-            // Under the segments' folder, to find what belongs to them; under its own, to be found as a slice.
-            for folder in [piece.path.folder(), init.path.folder()] {
-                let inits = self.folders.get_or_insert_mut(folder.to_owned(), Vec::new);
-                add(inits, init);
-            }
+            self.inits.put(init.clone(), ());
+            let folder = piece.path.folder().to_owned();
+            add(self.folders.get_or_insert_mut(folder, Vec::new), init);
         }
         // The whole file is known to hold segments too, so that it does not pass for something else.
         let whole = Piece::whole(piece.path.clone());
