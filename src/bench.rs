@@ -58,11 +58,7 @@ impl BenchPayer {
             key_index: 0,
             return_script: ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([9; 20])),
             deposit: Amount::ONE_BTC,
-            tariff: Tariff {
-                unit: Unit::Second,
-                price: Msat::new(1_000_000).ok_or(ABSURD)?,
-                window: 2,
-            },
+            tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).ok_or(ABSURD)?, window: 2 },
             node: node.public(),
             min_deposit: Amount::from_sat(10_000),
             max_deposit: Amount::MAX_MONEY,
@@ -89,14 +85,9 @@ impl BenchPayer {
         let opened = request.opened(Box::new(params), signature, 100)?;
         let saved = opened.save(|_| Ok::<_, Error>(()))?;
         let mut payer = Payer::create(saved, request.key, Budget::new(Limits::default(), Default::default()))?;
-        let funding = Funding {
-            outpoint: OutPoint::new(Txid::from_byte_array([5; 32]), 0),
-            capacity: Amount::MAX_MONEY,
-        };
-        let seen = SeenOutput {
-            funding,
-            confirmations: 1,
-        };
+        let funding =
+            Funding { outpoint: OutPoint::new(Txid::from_byte_array([5; 32]), 0), capacity: Amount::MAX_MONEY };
+        let seen = SeenOutput { funding, confirmations: 1 };
         let funded = payer.funding_seen(&funding, &[seen])?;
         commit(&mut payer, funded)?;
         Ok(Self { payer, upto: 0 })
@@ -111,7 +102,7 @@ impl BenchPayer {
         let mut last = vec![];
         for _ in 0..count {
             let received = self.payer.receive(STEP)?;
-            bytes = bytes.saturating_add(commit(&mut self.payer, received)?);
+            commit(&mut self.payer, received)?;
             self.upto = self.upto.saturating_add(STEP);
             let step = self.payer.need(self.upto, self.upto, 1_700_000_000)?;
             last = commit(&mut self.payer, step)?;

@@ -1,4 +1,4 @@
-//! `Channel`, the JavaScript class, and what it shares with the [`Session`](crate::session) that does its work.
+//! `Channel`, the JavaScript class, and what it shares with the session that does its work.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -68,10 +68,7 @@ impl Shared {
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let (look, session) = (self.look.borrow(), self.session.borrow());
-        let around = Surroundings {
-            look: look.as_ref(),
-            session: session.as_deref(),
-        };
+        let around = Surroundings { look: look.as_ref(), session: session.as_deref() };
         Snapshot::of(&self.payer.borrow(), &around)
     }
 
@@ -158,9 +155,7 @@ impl Shared {
     }
 
     fn tell(&self, input: Input) -> Result<()> {
-        self.inbox
-            .unbounded_send(input)
-            .map_err(|_| Problem::Disconnected.into())
+        self.inbox.unbounded_send(input).map_err(|_| Problem::Disconnected.into())
     }
 }
 
@@ -260,22 +255,14 @@ impl Channel {
     /// [`Code::NotExpired`], [`Code::NothingToDo`], [`Code::Uneconomic`], [`Problem::ChainUnreachable`],
     /// [`Problem::BroadcastRefused`].
     pub async fn refund(&self, options: JsValue) -> Result<String> {
-        let rate = if options.is_undefined() {
-            None
-        } else {
-            js::option(options, "satPerVbyte")?
-        };
+        let rate = if options.is_undefined() { None } else { js::option(options, "satPerVbyte")? };
         let rate = rate.unwrap_or(DEFAULT_FEE_RATE);
         if rate == 0 {
             return Err(Error::new(Code::InvalidArgument, "the fee rate has to be above zero"));
         }
         let look = self.shared.look_now().await?;
         let (reply, answer) = oneshot::channel();
-        self.shared.tell(Input::Refund {
-            look,
-            fee_rate: FeeRate::from_sat_per_vb_u32(rate),
-            reply,
-        })?;
+        self.shared.tell(Input::Refund { look, fee_rate: FeeRate::from_sat_per_vb_u32(rate), reply })?;
         let txid = answer.await.map_err(|_| Problem::Disconnected)??;
         Ok(txid.to_string())
     }

@@ -81,13 +81,14 @@ impl Client {
         let lock = Lock::take(&origin).await?;
         let terms = Terms::fetch(&origin).await?;
         accept(&terms, &options)?;
-        let esplora = match &options.esplora {
-            Some(url) => Some(terms::base_url(url, &origin).ok_or(Error::new(
-                Code::InvalidArgument,
-                "esplora has to be an https URL, or http on this machine",
-            ))?),
-            None => terms.esplora.clone(),
-        };
+        let esplora =
+            match &options.esplora {
+                Some(url) => Some(terms::base_url(url, &origin).ok_or(Error::new(
+                    Code::InvalidArgument,
+                    "esplora has to be an https URL, or http on this machine",
+                ))?),
+                None => terms.esplora.clone(),
+            };
         let store = Store::open(&origin).await?;
         let record = match store.site().await? {
             Some(record) => record,
@@ -99,11 +100,7 @@ impl Client {
             }
         };
         let seed = Seed::from_words(&record.words, terms.network).map_err(|cause| store.corrupted("", cause))?;
-        let site = Rc::new(Site {
-            store,
-            esplora: esplora.map(Esplora::new),
-            socket: terms.socket.clone(),
-        });
+        let site = Rc::new(Site { store, esplora: esplora.map(Esplora::new), socket: terms.socket.clone() });
         let client = Self {
             spent_at_start: record.spent().site,
             terms,
@@ -256,9 +253,7 @@ impl Client {
         let (params, signature) = ask(&self.terms, &request).await?;
         let step = request.opened(params, signature, tip)?;
         let spent = self.spent();
-        let saved = step
-            .save_async(async |events| self.store_new(events, spent).await)
-            .await?;
+        let saved = step.save_async(async |events| self.store_new(events, spent).await).await?;
         let payer = Payer::create(saved, request.key, self.budget(spent))?;
         let held = Held::new(session::start(self.site.clone(), payer, None));
         let object = held.object.clone();
@@ -322,19 +317,13 @@ impl Client {
     /// The books of the newest channel, else those stored.
     fn spent(&self) -> Spent {
         let channel = self.channel.borrow();
-        channel.as_ref().map_or_else(
-            || self.record.borrow().spent(),
-            |held| held.shared.payer.borrow().spent(),
-        )
+        channel.as_ref().map_or_else(|| self.record.borrow().spent(), |held| held.shared.payer.borrow().spent())
     }
 
     /// The budget of a new channel: what this session has spent already counts against its limit.
     fn budget(&self, spent: Spent) -> Budget {
         let used = spent.site.saturating_sub(self.spent_at_start);
-        let limits = Limits {
-            session: self.limits.session.map(|limit| limit.saturating_sub(used)),
-            ..self.limits
-        };
+        let limits = Limits { session: self.limits.session.map(|limit| limit.saturating_sub(used)), ..self.limits };
         Budget::new(limits, spent)
     }
 }
@@ -380,10 +369,7 @@ fn accept(terms: &Terms, options: &ClientOptions) -> Result<()> {
 async fn ask(
     terms: &Terms,
     request: &Request,
-) -> Result<(
-    Box<rillpay_channel::ChannelParams>,
-    rillpay_channel::bitcoin::secp256k1::ecdsa::Signature,
-)> {
+) -> Result<(Box<rillpay_channel::ChannelParams>, rillpay_channel::bitcoin::secp256k1::ecdsa::Signature)> {
     let (sender, mut events) = mpsc::unbounded();
     let socket = Socket::open(&terms.socket, move |event| {
         // Nobody listens any more once there is an answer.

@@ -34,11 +34,7 @@ fn property(object: &JsValue, name: &str) -> JsValue {
 }
 
 fn present<T: JsCast>(value: JsValue) -> Result<T> {
-    if value.is_object() {
-        Ok(value.unchecked_into())
-    } else {
-        Err(Problem::UnsupportedBrowser.into())
-    }
+    if value.is_object() { Ok(value.unchecked_into()) } else { Err(Problem::UnsupportedBrowser.into()) }
 }
 
 /// `indexedDB`.

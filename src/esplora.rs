@@ -58,17 +58,12 @@ struct Status {
 impl Status {
     fn read(fields: &Fields) -> Option<Self> {
         let status: Fields = fields.find("status")?;
-        Some(Self {
-            confirmed: status.find("confirmed")?,
-            height: status.find("block_height"),
-        })
+        Some(Self { confirmed: status.find("confirmed")?, height: status.find("block_height") })
     }
 
     fn confirmations(&self, tip: u32) -> u32 {
         let height = self.height.filter(|_| self.confirmed);
-        height
-            .and_then(|height| tip.checked_sub(height))
-            .map_or(0, |above| above.saturating_add(1))
+        height.and_then(|height| tip.checked_sub(height)).map_or(0, |above| above.saturating_add(1))
     }
 }
 

@@ -28,9 +28,7 @@ pub(crate) async fn get_text(url: &str) -> Result<String, HttpError> {
 
 /// A POST of plain text; the answer is text, whatever the status. True where the server accepted.
 pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), HttpError> {
-    let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST))
-        .body(body)
-        .map_err(failed)?;
+    let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST)).body(body).map_err(failed)?;
     let response = request.send().await.map_err(failed)?;
     Ok((response.ok(), text(&response).await?))
 }

@@ -14,12 +14,8 @@ use crate::error::{Error, Result};
 
 /// A Rust value as a plain JavaScript object.
 pub(crate) fn to_value(value: &impl Serialize) -> Result<JsValue> {
-    let serializer = Serializer::new()
-        .serialize_large_number_types_as_bigints(true)
-        .serialize_missing_as_null(true);
-    value
-        .serialize(&serializer)
-        .map_err(|_| Error::new(Code::InvalidArgument, "this cannot be shown"))
+    let serializer = Serializer::new().serialize_large_number_types_as_bigints(true).serialize_missing_as_null(true);
+    value.serialize(&serializer).map_err(|_| Error::new(Code::InvalidArgument, "this cannot be shown"))
 }
 
 /// A value that can be read out of a JavaScript one; `None` where it is of another type or out of range.
@@ -41,11 +37,7 @@ impl FromJs for bool {
 
 impl FromJs for u64 {
     /// A `bigint`, or a number that is whole and exact.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a safe integer that is not negative"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a safe integer that is not negative")]
     fn from_js(value: JsValue) -> Option<Self> {
         if let Some(number) = value.as_f64() {
             return (Number::is_safe_integer(&value) && number >= 0.0).then_some(number as Self);

@@ -63,12 +63,7 @@ pub fn refund_kit(payer: &Payer, outputs: &[Funding]) -> Result<RefundKit> {
         .into_iter()
         .map(|entry| KitTransaction {
             sat_per_vbyte: entry.fee_rate,
-            returned_sat: entry
-                .transaction
-                .output
-                .first()
-                .map_or(0, |output| output.value.to_sat())
-                .to_string(),
+            returned_sat: entry.transaction.output.first().map_or(0, |output| output.value.to_sat()).to_string(),
             txid: entry.transaction.compute_txid().to_string(),
             hex: serialize_hex(&entry.transaction),
         })

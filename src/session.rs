@@ -50,11 +50,7 @@ pub(crate) enum Input {
     /// The viewer ends.
     Stop(oneshot::Sender<Result<StatementView>>),
     /// The viewer takes everything back, by what the chain shows now.
-    Refund {
-        look: Look,
-        fee_rate: FeeRate,
-        reply: oneshot::Sender<Result<Txid>>,
-    },
+    Refund { look: Look, fee_rate: FeeRate, reply: oneshot::Sender<Result<Txid>> },
     /// The viewer goes on.
     Resume,
     /// The page leaves; what is stored stays.
@@ -145,9 +141,7 @@ impl Session {
             let payer = shared.payer.borrow();
             (payer.id(), payer.paid())
         };
-        let saved = step
-            .save_async(async |events| shared.site.store.save(&channel, events).await)
-            .await?;
+        let saved = step.save_async(async |events| shared.site.store.save(&channel, events).await).await?;
         let effects = shared.payer.borrow_mut().commit(saved)?;
         let mut broadcasts = vec![];
         for effect in effects {
@@ -421,7 +415,6 @@ impl Session {
             self.shared.problem(&error);
         }
     }
-
 
     async fn on_stop(&mut self, reply: oneshot::Sender<Result<StatementView>>) {
         let step = self.shared.payer.borrow().stop();

@@ -94,10 +94,7 @@ fn deposit(payer: &Payer, look: Option<&Look>) -> Option<SeenOutput> {
         Some(funding) => {
             let now = seen.iter().find(|output| output.funding == *funding).copied();
             // Spent, or not looked at yet: it was confirmed as deeply as agreed once.
-            Some(now.unwrap_or(SeenOutput {
-                funding: *funding,
-                confirmations: payer.params().confirmations.into(),
-            }))
+            Some(now.unwrap_or(SeenOutput { funding: *funding, confirmations: payer.params().confirmations.into() }))
         }
         None => seen.iter().max_by_key(|output| output.confirmations).copied(),
     }

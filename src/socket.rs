@@ -69,20 +69,13 @@ impl Socket {
                 return;
             }
             waiting.set(waiting.get().saturating_add(1));
-            tell_message(SocketEvent::Frame(Frame {
-                bytes: bounded(&event.data()),
-                waiting: waiting.clone(),
-            }));
+            tell_message(SocketEvent::Frame(Frame { bytes: bounded(&event.data()), waiting: waiting.clone() }));
         });
         // `close` follows every `error`, so that one handler hears of both.
         let on_close = Closure::<dyn FnMut(JsValue)>::new(move |_| tell(SocketEvent::Closed));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        Ok(Self {
-            socket,
-            _on_message: on_message,
-            _on_close: on_close,
-        })
+        Ok(Self { socket, _on_message: on_message, _on_close: on_close })
     }
 
     /// Sends a message, or loses it where the socket is not open: amounts are cumulative, so that the next session makes

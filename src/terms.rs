@@ -67,10 +67,7 @@ pub fn origin(server: &str) -> Result<String> {
         .ok()
         .filter(is_trustworthy)
         .map(|url| url.origin())
-        .ok_or(Error::new(
-            Code::InvalidArgument,
-            "the server has to be an https URL, or http on this machine",
-        ))
+        .ok_or(Error::new(Code::InvalidArgument, "the server has to be an https URL, or http on this machine"))
 }
 
 impl Terms {
@@ -97,10 +94,7 @@ impl Terms {
         let fields: Fields = js::parse(text).ok_or_else(|| invalid("no JSON object"))?;
         let versions: Vec<u32> = fields.get("versions").map_err(invalid)?;
         if !versions.contains(&u32::from(wire::VERSION)) {
-            return Err(Error::new(
-                Code::UnsupportedVersion,
-                "this server speaks another version of the protocol",
-            ));
+            return Err(Error::new(Code::UnsupportedVersion, "this server speaks another version of the protocol"));
         }
         let text = |name| fields.get::<String>(name).map_err(invalid);
         let number = |name| fields.get::<u32>(name).map_err(invalid);
@@ -111,16 +105,12 @@ impl Terms {
             node: text("nodeKey")?.parse().map_err(|_| invalid("nodeKey"))?,
             tariff: Tariff {
                 unit: parse_unit(&text("unit")?).ok_or_else(|| invalid("unit"))?,
-                price: decimal(&text("priceMsat")?)
-                    .and_then(Msat::new)
-                    .ok_or_else(|| invalid("priceMsat"))?,
+                price: decimal(&text("priceMsat")?).and_then(Msat::new).ok_or_else(|| invalid("priceMsat"))?,
                 window: number("windowUnits")?,
             },
             min_deposit: sat("minDepositSat")?,
             max_deposit: sat("maxDepositSat")?,
-            confirmations: number("confirmations")?
-                .try_into()
-                .map_err(|_| invalid("confirmations"))?,
+            confirmations: number("confirmations")?.try_into().map_err(|_| invalid("confirmations"))?,
             expiry_blocks: number("expiryBlocks")?,
             esplora: match esplora {
                 Some(url) => Some(base_url(&url, origin).ok_or_else(|| invalid("esplora"))?),
@@ -201,9 +191,7 @@ pub(crate) const fn network_name(network: Network) -> &'static str {
 }
 
 fn parse_unit(name: &str) -> Option<Unit> {
-    [Unit::Second, Unit::Byte, Unit::Request]
-        .into_iter()
-        .find(|unit| unit.as_str() == name)
+    [Unit::Second, Unit::Byte, Unit::Request].into_iter().find(|unit| unit.as_str() == name)
 }
 
 /// An absolute URL, or one relative to the server; without a slash at the end.

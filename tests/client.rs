@@ -1,5 +1,11 @@
 //! The whole module against the real payee machine, in the page: see `world`.
 #![cfg(target_arch = "wasm32")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that goes wrong may panic"
+)]
 
 mod world;
 
@@ -88,7 +94,7 @@ async fn connect_with(world: &World, more: &[(&str, JsValue)]) -> Result<Client,
 }
 
 async fn connect(world: &World) -> Client {
-    connect_with(world, &[]).await.ok().expect("connects")
+    connect_with(world, &[]).await.expect("connects")
 }
 
 async fn open(client: &Client) -> JsValue {
@@ -308,7 +314,7 @@ async fn one_tab_writes() {
 async fn a_budget_a_pause_and_greed_are_refused_and_told_to_both() {
     let world = World::new("limits.example");
     let budget = object(&[("perSessionMsat", JsValue::from(2_000_000_u64))]);
-    let client = connect_with(&world, &[("budget", budget.clone())]).await.ok().unwrap();
+    let client = connect_with(&world, &[("budget", budget.clone())]).await.unwrap();
     let channel = funded(&world, &client).await;
     let told = problems(&channel);
 
@@ -332,11 +338,9 @@ async fn a_budget_a_pause_and_greed_are_refused_and_told_to_both() {
     leave(client).await;
 
     // A new page is a new session; the site's limit is for ever.
-    let both = object(&[
-        ("perSessionMsat", JsValue::from(2_000_000_u64)),
-        ("perSiteMsat", JsValue::from(3_000_000_u64)),
-    ]);
-    let client = connect_with(&world, &[("budget", both)]).await.ok().unwrap();
+    let both =
+        object(&[("perSessionMsat", JsValue::from(2_000_000_u64)), ("perSiteMsat", JsValue::from(3_000_000_u64))]);
+    let client = connect_with(&world, &[("budget", both)]).await.unwrap();
     let channel = client.channel();
     attached(&channel).await;
     let told = problems(&channel);
@@ -491,7 +495,7 @@ async fn arguments_are_checked() {
     assert_eq!(code(connect_with(&world, &[("maxWindowUnits", 1.into())]).await), "unacceptable_terms");
 
     let words = "legal winner thank year wave sausage worth useful legal winner thank yellow";
-    let client = connect_with(&world, &[("words", words.into())]).await.ok().unwrap();
+    let client = connect_with(&world, &[("words", words.into())]).await.unwrap();
     assert_eq!(client.recovery_words(), words);
     for (deposit, expected) in [
         (JsValue::from(9_999_u64), "deposit_too_small"),

@@ -1,5 +1,11 @@
 //! Every error that the module knows, thrown across the border and looked at from JavaScript.
 #![cfg(target_arch = "wasm32")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that goes wrong may panic"
+)]
 
 use js_sys::{Error as JsError, Function, Reflect};
 use rillpay::error::{Error, Problem};
@@ -20,9 +26,8 @@ extern "C" {
 
 /// What JavaScript catches when a function of ours returns this error.
 fn catch(error: Error) -> JsError {
-    let failing = wasm_bindgen::closure::Closure::<dyn FnMut() -> Result<(), JsValue>>::new(move || {
-        Err(JsValue::from(&error))
-    });
+    let failing =
+        wasm_bindgen::closure::Closure::<dyn FnMut() -> Result<(), JsValue>>::new(move || Err(JsValue::from(&error)));
     let caught = thrown(failing.as_ref().unchecked_ref());
     caught.dyn_into().expect("an instance of Error")
 }
@@ -68,22 +73,12 @@ fn every_problem_of_the_browser_is_thrown() {
 #[wasm_bindgen_test]
 fn every_refusal_of_the_server_is_thrown() {
     for code in Code::ALL {
-        let refusal = Refusal {
-            code: code.as_str().into(),
-            text: "the server's words".into(),
-            about: 0,
-            state: None,
-        };
+        let refusal = Refusal { code: code.as_str().into(), text: "the server's words".into(), about: 0, state: None };
         let error = catch(Error::Peer(Box::new(refusal)));
         check(&error, code.as_str(), code.fault().as_str());
         assert!(data(&error, "peer").is_truthy());
     }
-    let newer = Refusal {
-        code: "of_a_later_version".into(),
-        text: "words".into(),
-        about: 0,
-        state: None,
-    };
+    let newer = Refusal { code: "of_a_later_version".into(), text: "words".into(), about: 0, state: None };
     check(&catch(Error::Peer(Box::new(newer))), "of_a_later_version", "environment");
 }
 
@@ -93,13 +88,7 @@ fn facts_come_along() {
     let amount = core(Detail::Amount(Amount::from_sat(21)));
     assert_eq!(u64::try_from(data(&amount, "amountSat")).unwrap(), 21);
     assert_eq!(data(&core(Detail::Height(7)), "height").as_f64(), Some(7.0));
-    let state = ChannelState {
-        funding: None,
-        paid: None,
-        delivered: 9,
-        stopped: true,
-        closing: None,
-    };
+    let state = ChannelState { funding: None, paid: None, delivered: 9, stopped: true, closing: None };
     let state = core(Detail::State(Box::new(state)));
     assert_eq!(u64::try_from(data(&state, "delivered")).unwrap(), 9);
     assert_eq!(u64::try_from(data(&state, "paidSat")).unwrap(), 0);

@@ -58,9 +58,7 @@ impl Database {
     /// An array of the values in a range of keys, in the order of the keys.
     pub(super) async fn get_all(&self, store: &'static str, range: &IdbKeyRange) -> Result<JsValue> {
         let transaction = self.begin(&[store], "readonly")?;
-        let request = transaction
-            .object_store(store)
-            .and_then(|store| store.get_all_with_key(range));
+        let request = transaction.object_store(store).and_then(|store| store.get_all_with_key(range));
         result(&request.map_err(|cause| blocked(&cause))?).await
     }
 
@@ -69,9 +67,7 @@ impl Database {
         let stores: Vec<_> = puts.iter().map(|(store, ..)| *store).collect();
         let transaction = self.begin(&stores, "readwrite")?;
         for (store, key, value) in puts {
-            let put = transaction
-                .object_store(store)
-                .and_then(|store| store.put_with_key(value, key));
+            let put = transaction.object_store(store).and_then(|store| store.put_with_key(value, key));
             if let Err(cause) = put {
                 // What was put before must not stay; a transaction that cannot be aborted has been already.
                 let _ = transaction.abort();
@@ -93,10 +89,7 @@ impl Database {
         let options = Object::new();
         // A plain object takes any property. Browsers that do not know this one are strict anyway.
         let _ = Reflect::set(&options, &"durability".into(), &"strict".into());
-        self.0
-            .unchecked_ref::<WithOptions>()
-            .transaction(&names, mode, &options)
-            .map_err(|cause| blocked(&cause))
+        self.0.unchecked_ref::<WithOptions>().transaction(&names, mode, &options).map_err(|cause| blocked(&cause))
     }
 }
 

@@ -47,25 +47,14 @@ pub struct Site {
 impl Site {
     /// The record of a server that was never met.
     pub const fn new(words: String) -> Self {
-        Self {
-            words,
-            next_key: 0,
-            channels: vec![],
-            day: 0,
-            in_day_msat: 0,
-            site_msat: 0,
-        }
+        Self { words, next_key: 0, channels: vec![], day: 0, in_day_msat: 0, site_msat: 0 }
     }
 
     /// The budget's books.
     pub fn spent(&self) -> Spent {
         // More than all money is a garbled record; it counts as all money, so that nothing more can be spent.
         let msat = |amount| Msat::new(amount).unwrap_or(Msat::MAX_MONEY);
-        Spent {
-            day: self.day,
-            in_day: msat(self.in_day_msat),
-            site: msat(self.site_msat),
-        }
+        Spent { day: self.day, in_day: msat(self.in_day_msat), site: msat(self.site_msat) }
     }
 
     /// Takes the books over, unless those here are newer.
@@ -104,10 +93,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Problem::StorageBlocked`], [`crate::error::Problem::UnsupportedBrowser`].
     pub async fn open(server: &str) -> Result<Self> {
-        Ok(Self {
-            database: Database::open("rillpay", &[SITES, EVENTS]).await?,
-            server: server.to_owned(),
-        })
+        Ok(Self { database: Database::open("rillpay", &[SITES, EVENTS]).await?, server: server.to_owned() })
     }
 
     /// What is stored for this server; `None` where nothing is.
@@ -142,9 +128,7 @@ impl Store {
         let values: Array = self.database.get_all(EVENTS, &range).await?.unchecked_into();
         let mut events = Vec::new();
         for value in values.iter() {
-            let bytes = value
-                .dyn_into::<Uint8Array>()
-                .map_err(|_| self.corrupted(channel, UNREADABLE))?;
+            let bytes = value.dyn_into::<Uint8Array>().map_err(|_| self.corrupted(channel, UNREADABLE))?;
             events.push(Event::decode(&bytes.to_vec()).map_err(|cause| self.corrupted(channel, cause))?);
         }
         Ok(events)
@@ -170,11 +154,7 @@ impl Store {
 
     /// The error for a channel that does not replay.
     pub fn corrupted(&self, channel: &str, cause: rillpay_channel::Error) -> Error {
-        Error::Corrupted {
-            server: self.server.clone(),
-            channel: channel.to_owned(),
-            cause,
-        }
+        Error::Corrupted { server: self.server.clone(), channel: channel.to_owned(), cause }
     }
 
     fn puts(&self, channel: &ChannelId, events: &[Event]) -> Vec<(&'static str, JsValue, JsValue)> {
@@ -193,7 +173,5 @@ impl Store {
     }
 }
 
-const UNREADABLE: rillpay_channel::Error = rillpay_channel::Error::new(
-    Code::CorruptedStore,
-    "what is stored for this site cannot be read",
-);
+const UNREADABLE: rillpay_channel::Error =
+    rillpay_channel::Error::new(Code::CorruptedStore, "what is stored for this site cannot be read");

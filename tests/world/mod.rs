@@ -59,40 +59,36 @@ extern "C" {
 
 /// One server with one chain.
 #[derive(Clone)]
-pub struct World(Rc<RefCell<State>>);
+pub(crate) struct World(Rc<RefCell<State>>);
 
-pub struct State {
+pub(crate) struct State {
     origin: String,
-    pub node: Key,
-    pub terms_node: Key,
-    pub offer: Offer,
-    pub tip: u32,
-    pub outputs: Vec<SeenOutput>,
-    pub broadcast: Vec<Transaction>,
+    pub(crate) node: Key,
+    pub(crate) terms_node: Key,
+    pub(crate) offer: Offer,
+    pub(crate) tip: u32,
+    pub(crate) outputs: Vec<SeenOutput>,
+    pub(crate) broadcast: Vec<Transaction>,
     /// The settlement of the funding: what it returns, and whether it is confirmed.
-    pub settled: Option<(Amount, bool)>,
-    pub payee: Option<Payee>,
-    pub refusals: Vec<Refusal>,
+    pub(crate) settled: Option<(Amount, bool)>,
+    pub(crate) payee: Option<Payee>,
+    pub(crate) refusals: Vec<Refusal>,
     /// Payments that arrived, whether they were taken or lost.
-    pub payments: Vec<Paid>,
-    pub loses_payments: bool,
-    pub opened: u32,
+    pub(crate) payments: Vec<Paid>,
+    pub(crate) loses_payments: bool,
+    pub(crate) opened: u32,
     socket: Option<Socket>,
 }
 
 impl World {
-    pub fn new(host: &str) -> Self {
+    pub(crate) fn new(host: &str) -> Self {
         let world = Self(Rc::new(RefCell::new(State {
             origin: format!("https://{host}"),
             node: key(3),
             terms_node: key(3),
             offer: Offer {
                 network: Network::Regtest,
-                tariff: Tariff {
-                    unit: Unit::Second,
-                    price: Msat::new(1_000_000).unwrap(),
-                    window: 2,
-                },
+                tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).unwrap(), window: 2 },
                 min_deposit: Amount::from_sat(10_000),
                 max_deposit: Amount::from_sat(10_000_000),
                 confirmations: 1,
@@ -126,16 +122,16 @@ impl World {
         world
     }
 
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         self.0.borrow().origin.clone()
     }
 
-    pub fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.0.borrow_mut())
     }
 
     /// The payer's money arrives at the channel's address, and the server sees it.
-    pub fn deposit(&self, sat: u64, number: u8) {
+    pub(crate) fn deposit(&self, sat: u64, number: u8) {
         self.with(|state| {
             state.tip += 1;
             state.outputs.push(SeenOutput {
@@ -154,7 +150,7 @@ impl World {
     }
 
     /// Somebody asks for `more` milliseconds of content: released if they are paid, else asked for.
-    pub fn serve(&self, more: u64) -> bool {
+    pub(crate) fn serve(&self, more: u64) -> bool {
         let cover = self.with(|state| state.payee().cover(more, state.tip));
         match cover.expect("an open channel") {
             Cover::Paid => {
@@ -169,7 +165,7 @@ impl World {
     }
 
     /// The settlement at the agreed amount is broadcast, or confirmed.
-    pub fn settle(&self, confirmed: bool) {
+    pub(crate) fn settle(&self, confirmed: bool) {
         self.with(|state| {
             let payee = state.payee();
             let funding = *payee.funding().expect("funded");
@@ -181,14 +177,14 @@ impl World {
     }
 
     /// Sends any message to the page.
-    pub fn send(&self, message: &Message) {
+    pub(crate) fn send(&self, message: &Message) {
         let socket = self.0.borrow().socket.clone();
         if let Some(socket) = socket {
             socket.deliver(&Uint8Array::from(message.encode().as_slice()).buffer());
         }
     }
 
-    pub fn drop_socket(&self) {
+    pub(crate) fn drop_socket(&self) {
         let socket = self.0.borrow_mut().socket.take();
         if let Some(socket) = socket {
             socket.close();
@@ -223,7 +219,7 @@ impl World {
 }
 
 impl State {
-    pub fn payee(&self) -> &Payee {
+    pub(crate) fn payee(&self) -> &Payee {
         self.payee.as_ref().expect("a channel")
     }
 
@@ -352,6 +348,6 @@ fn key(byte: u8) -> Key {
     Key::new(SecretKey::from_slice(&[byte; 32]).unwrap())
 }
 
-pub fn settlement_txid() -> Txid {
+pub(crate) fn settlement_txid() -> Txid {
     Txid::from_byte_array([0xee; 32])
 }
