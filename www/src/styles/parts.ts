@@ -95,6 +95,13 @@ export const parts = css`
   .panel > * {
     min-width: 0;
   }
+  .panel > button:not(.wide) {
+    justify-self: start;
+  }
+  .panel > [role='alert']:not(.notice) {
+    display: grid;
+    gap: 8px;
+  }
   .title {
     margin: 0;
     font-size: 21px;

@@ -162,7 +162,6 @@ export const views = css`
   }
   .statement > div {
     display: flex;
-    flex-wrap: wrap;
     justify-content: space-between;
     align-items: baseline;
     gap: 2px 16px;
@@ -173,6 +172,7 @@ export const views = css`
     color: var(--soft);
   }
   .statement dd {
+    white-space: nowrap;
     text-align: right;
     font-weight: 600;
   }
@@ -192,6 +192,7 @@ export const views = css`
     display: grid;
     gap: 4px;
     justify-items: start;
+    white-space: normal;
     text-align: left;
     font-weight: 400;
   }
