@@ -10,6 +10,12 @@ export function initAsync(
   module?: RequestInfo | URL | Response | BufferSource | WebAssembly.Module,
 ): Promise<void>;
 
+/** Checks BIP 39 recovery words and gives them back in canonical spelling; throws `invalid_words`. Needs no browser. */
+export function validateWords(words: string): string;
+
+/** The version of this package. */
+export function version(): string;
+
 export type Network = 'bitcoin' | 'testnet' | 'testnet4' | 'signet' | 'regtest';
 export type Unit = 'second' | 'byte' | 'request';
 
@@ -144,7 +150,12 @@ export class Client {
   readonly terms: Terms;
   /** The channel of this server that is not finished yet, or null. */
   readonly channel: Channel | null;
-  /** Opens a channel and gives the address to pay. Everything is validated and stored before it resolves. */
+  /** Channels that have ended, but from which money may still come back: not confirmed yet, or paid into twice. */
+  readonly earlier: readonly Channel[];
+  /**
+   * Opens a channel and gives the address to pay. Everything is validated and stored before it resolves.
+   * Rejects with `channel_open` while the last one has not ended.
+   */
   open(options: { depositSat: bigint }): Promise<Channel>;
   /** The BIP 39 recovery words. Only call when the viewer asked for them. */
   recoveryWords(): string;
@@ -161,6 +172,7 @@ export class Channel {
   subscribe(listener: (event: ChannelEvent) => void): () => void;
   /** While paused every `need` is refused: nothing can be paid. */
   pause(): void;
+  /** Goes on; and takes the channel back after a `superseded`. */
   resume(): void;
   /** Tells the channel what has arrived, in the unit of price: milliseconds of media for `second`, else a count. */
   received(amount: number): void;
@@ -168,6 +180,9 @@ export class Channel {
   stop(): Promise<Statement>;
   /** Signed refunds that any tool can broadcast after expiry. */
   refundKit(): Promise<RefundKit>;
-  /** After expiry: sweeps every output ever paid to the address back to the payer; resolves to the transaction's id. */
+  /**
+   * After expiry: sweeps every output ever paid to the address back to the payer; resolves to the transaction's id.
+   * `satPerVbyte` is a whole number, by default 5.
+   */
   refund(options?: { satPerVbyte?: number }): Promise<string>;
 }
