@@ -4,6 +4,7 @@
 //! parsed by a test.
 
 mod file;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -157,7 +158,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new("")))
+        let config = Self::parse(&text, path.parent().unwrap_or(Path::new("")))?;
+        secrets::keep_out(&config.content.source, &[(path, "this configuration file")])?;
+        Ok(config)
     }
 
     /// Checks a configuration's text. Relative paths in it count from `base`.
@@ -168,12 +171,16 @@ impl Config {
         let file: file::File = toml::from_str(text)?;
         let network = network(&file.network)?;
         let data_dir = base.join(&file.data_dir);
+        let seed_file = file.seed.file.as_ref().map_or_else(|| data_dir.join("seed.words"), |path| base.join(path));
+        let content = content(&file.content, base)?;
+        secrets::keep_apart(&content.source, &data_dir)?;
+        secrets::keep_out(&content.source, &[(&seed_file, "the recovery words (`seed.file`)")])?;
         Ok(Self {
             listen: file
                 .listen
                 .parse()
                 .or_else(|_| bad("listen", "has to be an address and a port, such as 127.0.0.1:8080"))?,
-            seed_file: file.seed.file.as_ref().map_or_else(|| data_dir.join("seed.words"), |path| base.join(path)),
+            seed_file,
             data_dir,
             payout: payout(&file.payout, network)?,
             esplora: file.esplora.as_deref().map(esplora).transpose()?,
@@ -182,7 +189,7 @@ impl Config {
             settlement: settlement(&file.settlement)?,
             wait: wait(file.content.wait_milliseconds)?,
             free: free(&file.content.free)?,
-            content: content(&file.content, base)?,
+            content,
             limits: limits(&file.limits)?,
             cors: cors(&file.cors)?,
         })

@@ -2,13 +2,22 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../docs/rillpay.example.toml");
 
+/// A place with a folder of content, as the example names it.
+fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("media")).unwrap();
+    place
+}
+
+/// Checks a text at a place of its own.
 fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(text, Path::new(env!("CARGO_MANIFEST_DIR")))
+    Config::parse(text, place().path())
 }
 
 #[test]
 fn the_example_is_in_order_and_shows_the_defaults() {
-    let config = parse(EXAMPLE).unwrap();
+    let place = place();
+    let config = Config::parse(EXAMPLE, place.path()).unwrap();
     assert_eq!(config.offer.tariff.price, Msat::new(1_000_000).unwrap());
     // The keys shown as comments, taken in, change nothing.
     let shown: String = EXAMPLE
@@ -20,7 +29,7 @@ fn the_example_is_in_order_and_shows_the_defaults() {
             }
         })
         .collect();
-    let mut shown = parse(&shown).unwrap();
+    let mut shown = Config::parse(&shown, place.path()).unwrap();
     assert!(shown.limits.store_pages.take().is_some(), "shown with a value, though the default is none");
     assert!(!std::mem::take(&mut shown.free).is_empty(), "shown with a value, though the default is none");
     assert_eq!(format!("{shown:?}"), format!("{config:?}"));
@@ -55,9 +64,9 @@ fn every_bad_value_is_answered_with_its_key() {
         ("settlement.min_sat_per_vbyte", "# min_sat_per_vbyte = 1", "min_sat_per_vbyte = 0"),
         ("settlement.max_sat_per_vbyte", "# max_sat_per_vbyte = 200", "max_sat_per_vbyte = 0"),
         ("settlement.merge_delay_seconds", "# merge_delay_seconds = 600", "merge_delay_seconds = 86_401"),
-        ("content.folder", r#"folder = ".""#, r#"folder = "no such folder""#),
-        ("content.upstream", r#"folder = ".""#, r#"upstream = "ftp://example""#),
-        ("content", r#"folder = ".""#, ""),
+        ("content.folder", r#"folder = "media""#, r#"folder = "no such folder""#),
+        ("content.upstream", r#"folder = "media""#, r#"upstream = "ftp://example""#),
+        ("content", r#"folder = "media""#, ""),
         ("content.path", r#"# path = "/media""#, r#"path = "/a/../b""#),
         ("content.free", r#"# free = ["*.vtt"]"#, r#"free = ["**"]"#),
         ("content.wait_milliseconds", "# wait_milliseconds = 5000", "wait_milliseconds = 60_001"),
@@ -102,4 +111,44 @@ fn garbled_files_are_refused_with_a_place() {
     }
     let missing = Config::load(Path::new("/nowhere/rillpay.toml")).unwrap_err();
     assert!(missing.to_string().contains("/nowhere/rillpay.toml"));
+}
+
+#[test]
+fn keys_payments_and_settings_are_never_content() {
+    let place = place();
+    let base = place.path();
+    for folder in ["data", "data/films", "media/secret", "other"] {
+        std::fs::create_dir_all(base.join(folder)).unwrap();
+    }
+    std::fs::write(base.join("other/words"), "").unwrap();
+    std::os::unix::fs::symlink("media", base.join("link")).unwrap();
+    std::os::unix::fs::symlink("../other/words", base.join("media/words")).unwrap();
+    let file = base.join("rillpay.toml");
+    let load = |content: &str, data: &str, seed: &str| {
+        let text = EXAMPLE
+            .replace(r#"folder = "media""#, &format!("folder = {content:?}"))
+            .replace(r#"data_dir = "data""#, &format!("data_dir = {data:?}"))
+            .replace(r#"# file = "data/seed.words""#, &format!("file = {seed:?}"));
+        std::fs::write(&file, text).unwrap();
+        Config::load(&file)
+    };
+    load("media", "data", "data/seed.words").unwrap();
+    load("media", "not yet", "data/seed.words").unwrap();
+    for (content, data, seed) in [
+        (".", "data", "data/seed.words"),
+        ("data", "data", "seed.words"),
+        ("data/films", "data", "seed.words"),
+        ("link", "media/data", "seed.words"),
+        ("media", "link/not/yet", "seed.words"),
+        ("media", "nowhere/../media/data", "seed.words"),
+        ("media", "data", "media/seed.words"),
+        ("media", "data", "link/secret/seed.words"),
+        ("media", "data", "media/words"),
+        ("other", "data", "media/words"),
+        // Holds the configuration file itself.
+        (".", "/nowhere/data", "/nowhere/seed.words"),
+    ] {
+        let error = load(content, data, seed).unwrap_err();
+        assert!(matches!(error, ConfigError::Value { key: "content.folder", .. }), "{content} {data} {seed}: {error}");
+    }
 }
