@@ -29,6 +29,8 @@ const CLAIM_VBYTES: u64 = 185;
 /// The pause after a settlement that did not go well.
 const RETRY: Duration = Duration::from_secs(30);
 
+const REFUSED: Error = Error::new(Code::Unavailable, "the chain refused a settlement");
+
 /// What the settler knows between two passes.
 #[derive(Default)]
 pub(crate) struct Settler {
@@ -82,13 +84,19 @@ impl Settler {
         // What cannot be settled now is tried again after a while.
         self.not_before = now.checked_add(RETRY);
         let rate = fee_rate(app, urgent).await?;
-        for group in due.chunks(MAX_CHANNELS) {
+        let mut groups: Vec<&[Watch]> = due.chunks(MAX_CHANNELS).rev().collect();
+        while let Some(group) = groups.pop() {
             match self.settle(app, group, rate).await {
                 Ok(Some(settlement)) => {
                     self.under_way.get_or_insert_default().push(settlement);
                     self.not_before = None;
                 }
                 Ok(None) => {}
+                // One input that the chain does not know would hold all others up: halves find it.
+                Err(error) if error == REFUSED && group.len() > 1 => {
+                    let (first, second) = group.split_at(group.len().div_ceil(2));
+                    groups.extend([second, first]);
+                }
                 Err(error) => {
                     tracing::error!(
                         code = error.code().as_str(),
@@ -101,7 +109,7 @@ impl Settler {
         Ok(RETRY)
     }
 
-    /// Closed channels whose funding nothing spends yet, in the order of opening.
+    /// Closed channels whose funding is confirmed and nothing spends yet, in the order of opening.
     fn due(&mut self, app: &App) -> Vec<Watch> {
         let taken: HashSet<OutPoint> = self
             .under_way
@@ -112,7 +120,10 @@ impl Settler {
             .collect();
         let mut due = app.channels.watched.all();
         due.retain(|watch| {
-            watch.closing && watch.spent.is_none() && watch.funding.is_some_and(|out| !taken.contains(&out))
+            watch.closing
+                && watch.deep
+                && watch.spent.is_none()
+                && watch.funding.is_some_and(|out| !taken.contains(&out))
         });
         let now = Instant::now();
         let rows: HashSet<Row> = due.iter().map(|watch| watch.row).collect();
@@ -224,7 +235,7 @@ impl Settler {
             Err(ChainError::Refused(refusal)) => {
                 tracing::error!(%txid, %refusal, "the chain refused a settlement");
                 forget(app, &settlement).await?;
-                return Err(Error::new(Code::Unavailable, "the chain refused a settlement"));
+                return Err(REFUSED);
             }
             // Not known whether it arrived: it is repeated with the next block.
             Err(error) => drop(errors::of_chain(&error)),

@@ -116,8 +116,13 @@ fn matters(watch: &Watch, look: &Look, tip: u32) -> bool {
     let deep = |output: &SeenOutput| output.confirmations >= watch.confirmations;
     let own = |output: &SeenOutput| Some(output.funding.outpoint) == watch.funding;
     let spent = look.spent.map(|(txid, _)| txid) != watch.spent;
-    let funded = look.spent.is_none() && !look.outputs.iter().any(own) && look.outputs.iter().any(deep);
-    spent || funded || is_due(watch, look, tip)
+    let unspent = look.spent.is_none();
+    let funded = unspent && !look.outputs.iter().any(own) && look.outputs.iter().any(deep);
+    // A reorganisation buried the funding less deeply, or a later block deeply enough again.
+    let shaken = unspent
+        && watch.funding.is_some()
+        && watch.deep != look.outputs.iter().any(|output| own(output) && deep(output));
+    spent || funded || shaken || is_due(watch, look, tip)
 }
 
 async fn act(app: &Arc<App>, channel: &Arc<Channel>, watch: &Watch, look: &Look, tip: u32) -> Result<(), Error> {

@@ -16,6 +16,8 @@ pub(crate) struct Watch {
     pub(crate) row: u32,
     script: ScriptHash,
     pub(crate) funding: Option<OutPoint>,
+    /// Whether the funding had the agreed confirmations when last seen.
+    pub(crate) deep: bool,
     pub(crate) confirmations: u32,
     pub(crate) close_height: u32,
     pub(crate) expiry: u32,
@@ -40,6 +42,7 @@ impl Watch {
             row: payee.key_index(),
             script: ScriptHash::of(&params.funding_script()),
             funding: payee.funding().map(|funding| funding.outpoint),
+            deep: payee.is_deep(),
             confirmations: params.confirmations.into(),
             close_height: params.close_height(),
             expiry: params.expiry,

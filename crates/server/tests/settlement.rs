@@ -302,3 +302,28 @@ async fn a_settlement_that_waits_is_replaced_when_fees_rise() {
     place.chain.mine(1).await.unwrap();
     assert_eq!(emma.settled(1).await, dear);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_that_vanished_does_not_hold_up_the_others() {
+    let place = place(&[("settlement.merge_delay_seconds", "3600")]).await;
+    let (mut emma, mut bob) = (viewer(&place, 1).await, viewer(&place, 2).await);
+    for viewer in [&mut bob, &mut emma] {
+        viewer.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;
+        viewer.pay_for(1).await;
+        assert_eq!(get(place.server.address, "/media/a.bin", Some(viewer.token)).await.0, 200);
+        assert_eq!(viewer.stop().await, Amount::from_sat(1000));
+    }
+    place.server.stop().await;
+    // Emma's deposit, the later one, is undone for good; Bob's stands.
+    let gone = emma.payer.funding().unwrap().outpoint.txid;
+    place.chain.reorganise(1, &[gone]).await.unwrap();
+    assert!(place.chain.status(&gone).await.unwrap().is_none());
+
+    let mut config = place.config.clone();
+    config.settlement.merge_delay = Duration::ZERO;
+    let server = Running::start(config, Arc::new(place.chain.clone())).await;
+    bob.reattach(server.address).await;
+    let txid = bob.settled(0).await;
+    let (back, _, _) = split(&place.chain, &txid, 2).await;
+    assert_eq!(back, Amount::from_sat(36 * MBTC - 1000));
+}

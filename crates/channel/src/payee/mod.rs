@@ -197,6 +197,11 @@ impl Payee {
         self.funding.as_ref()
     }
 
+    /// Whether the funding, when last seen, had the agreed confirmations. A reorganisation can take them away.
+    pub const fn is_deep(&self) -> bool {
+        self.deep
+    }
+
     /// The highest durable cumulative payment.
     pub fn accepted(&self) -> Amount {
         self.accepted.map_or(Amount::ZERO, |paid| paid.cumulative)
