@@ -95,10 +95,10 @@ impl Server {
         let io = |what: String| move |source| StartError::Io { what, source };
         let folder = format!("the data folder {}", config.data_dir.display());
         std::fs::create_dir_all(&config.data_dir).map_err(io(folder))?;
-        let words = std::env::var(seed::VARIABLE).ok();
-        let seed = seed::load(words.as_deref(), &config.seed_file, configured)?;
-        let node = seed.node_key().map_err(StartError::Key)?;
         let store = Store::open(&config.data_dir.join("channels.sqlite"), config.limits.store_pages)?;
+        let words = std::env::var(seed::VARIABLE).ok();
+        let seed = seed::load(words.as_deref(), &config.seed_file, configured, store.newest_key().await?)?;
+        let node = seed.node_key().map_err(StartError::Key)?;
         let channels = Channels::load(store).await?;
         let content = match &config.content.source {
             Source::Folder(folder) => {

@@ -255,6 +255,9 @@ impl Settler {
         let mut claims = Vec::with_capacity(group.len());
         for watch in group {
             match claim(app, watch).await {
+                Ok(claim) if claim.key.public() != claim.params.payee => {
+                    tracing::error!(channel = %watch.id, "this server's seed is not the one the channel was opened with");
+                }
                 Ok(claim) if is_economic(&claim, rate) => claims.push(claim),
                 Ok(claim) => {
                     if self.flagged.insert(watch.row) {

@@ -316,3 +316,17 @@ async fn one_damaged_channel_harms_no_other() {
     other.reattach(server.address).await;
     assert_eq!(other.pay_for(1).await, Message::Ack { cumulative: Amount::from_sat(1), delivered: 0 });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_its_seed_does_not_start_with_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = kernel().await;
+    let config = config(dir.path(), &chain.wallet_address().unwrap(), &[]);
+    let server = Running::start(config.clone(), Arc::new(chain.clone())).await;
+    Viewer::open(server.address, 1).await;
+    server.stop().await;
+    std::fs::remove_file(&config.seed_file).unwrap();
+    let error = rillpay_server::Server::open(config.clone(), Arc::new(chain.clone())).await.err().unwrap();
+    assert!(error.to_string().contains("no recovery words"), "{error}");
+    assert!(!config.seed_file.exists());
+}

@@ -18,6 +18,7 @@ mod tests;
 use std::path::Path;
 
 use rillpay_channel::ChannelId;
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_channel::payee::{Event, Payee};
 use rusqlite::Connection;
@@ -150,6 +151,12 @@ impl Store {
     /// The lowest row number that was never used.
     pub(crate) async fn next_row(&self) -> Result<Row, StoreError> {
         self.read_job(record::next_row).await
+    }
+
+    /// The number and the payee's key of the newest channel that can be read; `None` if there is no channel at all.
+    /// Fails where there are channels and none can be read.
+    pub(crate) async fn newest_key(&self) -> Result<Option<(Row, PublicKey)>, StoreError> {
+        self.read_job(record::newest_key).await
     }
 
     /// Stores a settlement before it is broadcast.

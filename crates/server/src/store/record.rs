@@ -1,6 +1,7 @@
 //! Events to rows and back.
 
 use rillpay_channel::bitcoin::Amount;
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
 use rillpay_channel::commitment::Paid;
 use rillpay_channel::payee::{Event, Payee};
@@ -154,6 +155,22 @@ pub(super) fn finish(db: &Connection, row: Row) -> Result<(), StoreError> {
 pub(super) fn next_row(db: &Connection) -> Result<Row, StoreError> {
     let last: Option<Row> = db.prepare_cached("SELECT max(row) FROM channel")?.query_row([], |row| row.get(0))?;
     Ok(last.map_or(0, |last| last.saturating_add(1)))
+}
+
+/// How many damaged channels are passed over in the search for one that tells the seed.
+const NEWEST: u32 = 100;
+
+pub(super) fn newest_key(db: &Connection) -> Result<Option<(Row, PublicKey)>, StoreError> {
+    let mut select = db.prepare_cached("SELECT row FROM channel ORDER BY row DESC LIMIT ?1")?;
+    let rows = select.query_map(params![NEWEST], |row| row.get(0))?.collect::<Result<Vec<Row>, _>>()?;
+    let mut damage = None;
+    for row in rows {
+        match load_row(db, row) {
+            Ok(loaded) => return Ok(Some((row, loaded.payee.params().payee))),
+            Err(error) => damage = Some(error),
+        }
+    }
+    damage.map_or(Ok(None), Err)
 }
 
 fn corrupted(why: &str) -> StoreError {
