@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::errors;
 use crate::session::{Push, Session};
 use crate::store::{Loaded, Row, Store, StoreError};
-use crate::watchlist::{Look, Watch, WatchList};
+use crate::watchlist::{Look, Watch, WatchList, is_collectable};
 
 /// A channel in memory.
 pub(crate) struct Channel {
@@ -38,10 +38,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Channel {
-    fn new(id: ChannelId, machine: Option<Loaded>) -> Self {
+    fn new(id: ChannelId) -> Self {
         Self {
             id,
-            machine: tokio::sync::Mutex::new(machine),
+            machine: tokio::sync::Mutex::new(None),
             session: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
@@ -139,21 +139,16 @@ impl Channels {
 
     /// The channel, in memory from now on as long as somebody holds it.
     pub(crate) async fn get(&self, id: ChannelId) -> Result<Arc<Channel>, Error> {
-        if let Some(channel) = self.live(id) {
-            return Ok(channel);
-        }
-        let loaded = self.store.load(id).await.map_err(|error| {
-            tracing::error!(channel = %id, %error, "a channel cannot be loaded");
-            errors::of_store(&error)
-        })?;
-        let loaded = loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))?;
-        let mut live = lock(&self.live);
-        // Somebody else may have loaded it meanwhile: there is one only.
-        if let Some(channel) = live.get(&id).and_then(Weak::upgrade) {
-            return Ok(channel);
-        }
-        let channel = Arc::new(Channel::new(id, Some(loaded)));
-        live.insert(id, Arc::downgrade(&channel));
+        let channel = {
+            let mut live = lock(&self.live);
+            live.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let channel = Arc::new(Channel::new(id));
+                live.insert(id, Arc::downgrade(&channel));
+                channel
+            })
+        };
+        // Loaded under the channel's own lock, as it is changed: nobody holds a state that somebody else is replacing.
+        self.look(&channel, None, |_| Ok(())).await?;
         Ok(channel)
     }
 
@@ -208,7 +203,7 @@ impl Channels {
         if concerns_chain {
             self.watched.put(Watch::of(&machine.payee));
         }
-        if effects.contains(&Effect::Settle) {
+        if effects.contains(&Effect::Settle) && is_collectable(&machine.payee) {
             self.settle.notify_one();
         }
         *slot = Some(machine);
@@ -233,7 +228,10 @@ impl Channels {
         if let Some(machine) = slot.take() {
             return Ok(machine);
         }
-        let loaded = self.store.load(channel.id).await.map_err(|error| errors::of_store(&error))?;
+        let loaded = self.store.load(channel.id).await.map_err(|error| {
+            tracing::error!(channel = %channel.id, %error, "a channel cannot be loaded");
+            errors::of_store(&error)
+        })?;
         loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))
     }
 

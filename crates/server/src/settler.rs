@@ -4,7 +4,7 @@
 //! before it is broadcast and repeated until it is buried; a restart repeats the same one. A channel whose share of the
 //! fee would eat up its payment is kept, not burnt: it goes along when fees have fallen.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,9 @@ pub(crate) struct Settler {
     under_way: Option<Vec<StoredSettlement>>,
     /// When each closed channel was first seen to wait.
     waiting: BTreeMap<Row, Instant>,
-    /// Channels said to be uneconomic, so that it is said once.
-    flagged: HashSet<Row>,
+    /// Channels that were not worth their fee, and the lowest rate at which they were not. They hurry nobody, and are
+    /// tried again below it; zero is for those that cannot be settled at all.
+    flagged: HashMap<Row, FeeRate>,
     /// The height at which they were last broadcast again.
     repeated_at: Option<u32>,
     not_before: Option<Instant>,
@@ -68,28 +69,38 @@ impl Settler {
             self.under_way = Some(self.raise(app, under_way, tip).await?);
             self.repeated_at = Some(tip);
         }
-        let due = self.due(app);
+        self.forget_hopeless(app, tip).await?;
+        let mut due = self.due(app);
+        if due.is_empty() {
+            return Ok(Duration::MAX);
+        }
         let now = Instant::now();
         if let Some(pause) = self.not_before.and_then(|moment| moment.checked_duration_since(now)) {
             return Ok(pause);
         }
-        let urgent = due.iter().any(|watch| tip >= watch.close_height);
-        let oldest = due.iter().filter_map(|watch| self.waiting.get(&watch.row)).min();
+        let (patient, hasty) = (fee_rate(app, false).await?, fee_rate(app, true).await?);
+        let is_urgent = |watch: &Watch| tip >= watch.close_height;
+        // What is not worth its fee decides nothing, but comes along, last, where others pay for the journey.
+        let is_flagged = |watch: &Watch| {
+            let rate = if is_urgent(watch) { hasty } else { patient };
+            self.flagged.get(&watch.row).is_some_and(|flagged| rate >= *flagged)
+        };
+        due.sort_by_key(is_flagged);
+        let worth = due.get(..due.partition_point(|watch| !is_flagged(watch))).unwrap_or_default();
+        let oldest = worth.iter().filter_map(|watch| self.waiting.get(&watch.row)).min();
         let Some(oldest) = oldest else { return Ok(Duration::MAX) };
+        let urgent = worth.iter().any(is_urgent);
         let delay = app.config.settlement.merge_delay;
         let rest = delay.saturating_sub(now.saturating_duration_since(*oldest));
-        if !urgent && due.len() < MAX_CHANNELS && !rest.is_zero() {
+        if !urgent && worth.len() < MAX_CHANNELS && !rest.is_zero() {
             return Ok(rest);
         }
-        // What cannot be settled now is tried again after a while.
-        self.not_before = now.checked_add(RETRY);
-        let rate = fee_rate(app, urgent).await?;
+        let rate = if urgent { hasty } else { patient };
         let mut groups: Vec<&[Watch]> = due.chunks(MAX_CHANNELS).rev().collect();
         while let Some(group) = groups.pop() {
             match self.settle(app, group, rate).await {
                 Ok(Some(settlement)) => {
                     self.under_way.get_or_insert_default().push(settlement);
-                    self.not_before = None;
                 }
                 Ok(None) => {}
                 // One input that the chain does not know would hold all others up: halves find it.
@@ -103,10 +114,34 @@ impl Settler {
                         text = error.text(),
                         "a settlement failed; trying again"
                     );
+                    self.not_before = now.checked_add(RETRY);
                 }
             }
         }
         Ok(RETRY)
+    }
+
+    /// Forgets channels that were not worth their fee until their payer could take everything back, and after.
+    async fn forget_hopeless(&mut self, app: &App, tip: u32) -> Result<(), Error> {
+        if self.flagged.values().all(|rate| *rate == FeeRate::ZERO) {
+            return Ok(());
+        }
+        for watch in app.channels.watched.all() {
+            let kept = self.flagged.get(&watch.row).is_some_and(|rate| *rate > FeeRate::ZERO);
+            if kept && tip >= watch.expiry.saturating_add(BURIED) {
+                tracing::warn!(channel = %watch.id, "expired without ever having been worth its fee; given up");
+                app.channels.store.finish(watch.row).await.map_err(|error| errors::of_store(&error))?;
+                app.channels.watched.remove(watch.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that a channel is not worth its fee at this rate; true if that is news.
+    fn flag(&mut self, row: Row, rate: FeeRate) -> bool {
+        let before = self.flagged.get(&row).copied();
+        self.flagged.insert(row, before.map_or(rate, |before| before.min(rate)));
+        before.is_none()
     }
 
     /// Closed channels whose funding is confirmed and nothing spends yet, in the order of opening.
@@ -120,7 +155,7 @@ impl Settler {
             .collect();
         let mut due = app.channels.watched.all();
         due.retain(|watch| {
-            watch.closing
+            watch.collectable
                 && watch.deep
                 && watch.spent.is_none()
                 && watch.funding.is_some_and(|out| !taken.contains(&out))
@@ -128,7 +163,7 @@ impl Settler {
         let now = Instant::now();
         let rows: HashSet<Row> = due.iter().map(|watch| watch.row).collect();
         self.waiting.retain(|row, _| rows.contains(row));
-        self.flagged.retain(|row| rows.contains(row));
+        self.flagged.retain(|row, _| rows.contains(row));
         for watch in &due {
             self.waiting.entry(watch.row).or_insert(now);
         }
@@ -222,7 +257,10 @@ impl Settler {
             .collect();
         let settled = match settle(&borrowed, &app.config.payout, rate) {
             Err(error) if error.code() == Code::Uneconomic => {
-                tracing::warn!(channels = claims.len(), %rate, "uneconomic to settle at this fee rate; kept until fees fall");
+                let flagged = claims.iter().filter(|claim| self.flag(claim.row, rate)).count();
+                if flagged > 0 {
+                    tracing::warn!(channels = flagged, %rate, "uneconomic to settle at this fee rate; kept until fees fall");
+                }
                 return Ok(None);
             }
             settled => settled?,
@@ -256,16 +294,18 @@ impl Settler {
         for watch in group {
             match claim(app, watch).await {
                 Ok(claim) if claim.key.public() != claim.params.payee => {
+                    self.flag(watch.row, FeeRate::ZERO);
                     tracing::error!(channel = %watch.id, "this server's seed is not the one the channel was opened with");
                 }
                 Ok(claim) if is_economic(&claim, rate) => claims.push(claim),
                 Ok(claim) => {
-                    if self.flagged.insert(watch.row) {
+                    if self.flag(watch.row, rate) {
                         let amount = claim.paid.cumulative;
                         tracing::warn!(channel = %watch.id, %amount, %rate, "uneconomic to settle; kept until fees fall");
                     }
                 }
                 Err(error) if error.code() == Code::CorruptedStore => {
+                    self.flag(watch.row, FeeRate::ZERO);
                     tracing::error!(channel = %watch.id, "a damaged channel cannot be settled");
                 }
                 Err(error) => return Err(error),

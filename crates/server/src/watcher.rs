@@ -21,7 +21,7 @@ use crate::channels::Channel;
 use crate::errors;
 use crate::session::Push;
 use crate::settler::Settler;
-use crate::watchlist::{Look, Watch};
+use crate::watchlist::{Look, Watch, is_collectable};
 
 /// Confirmations of a settlement after which a channel is watched no more: a deeper reorganisation has not been seen on
 /// the main network since 2010.
@@ -170,9 +170,9 @@ async fn is_finished(app: &Arc<App>, watch: &Watch, look: &Look, tip: u32) -> Re
     if let Some((_, depth)) = look.spent {
         return Ok(depth >= BURIED);
     }
-    if tip < watch.expiry.saturating_add(BURIED) || watch.closing {
+    if tip < watch.expiry.saturating_add(BURIED) || watch.collectable {
         return Ok(false);
     }
     let channel = app.channels.get(watch.id).await?;
-    app.channels.look(&channel, None, |payee| Ok(payee.closing().is_none())).await
+    app.channels.look(&channel, None, |payee| Ok(!is_collectable(payee))).await
 }

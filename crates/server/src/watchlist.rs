@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rillpay_chain::{Chain, ChainError, ScriptHash, Utxo};
 use rillpay_channel::ChannelId;
-use rillpay_channel::bitcoin::{OutPoint, Txid};
+use rillpay_channel::bitcoin::{Amount, OutPoint, Txid};
 use rillpay_channel::commitment::{Funding, SeenOutput};
 use rillpay_channel::payee::Payee;
 
@@ -22,6 +22,8 @@ pub(crate) struct Watch {
     pub(crate) close_height: u32,
     pub(crate) expiry: u32,
     pub(crate) closing: bool,
+    /// Whether it is closing at more than nothing.
+    pub(crate) collectable: bool,
     pub(crate) spent: Option<Txid>,
 }
 
@@ -46,6 +48,7 @@ impl Watch {
             confirmations: params.confirmations.into(),
             close_height: params.close_height(),
             expiry: params.expiry,
+            collectable: is_collectable(payee),
             closing: payee.closing().is_some(),
             spent: payee.spent(),
         }
@@ -71,6 +74,11 @@ impl Watch {
         };
         Ok(Look { outputs: unspent.into_iter().map(seen).collect(), spent: None })
     }
+}
+
+/// Whether a channel is closing with something to collect: one that closes at nothing is the payer's to take back.
+pub(crate) fn is_collectable(payee: &Payee) -> bool {
+    payee.closing().is_some_and(|paid| paid.cumulative > Amount::ZERO)
 }
 
 /// All that is watched, by channel.

@@ -327,3 +327,40 @@ async fn a_deposit_that_vanished_does_not_hold_up_the_others() {
     let (back, _, _) = split(&place.chain, &txid, 2).await;
     assert_eq!(back, Amount::from_sat(36 * MBTC - 1000));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_worth_its_fee_hurries_nobody() {
+    let place = place(&[
+        ("tariff.price_msat", "5_000_000"),
+        ("settlement.merge_delay_seconds", "3600"),
+        ("settlement.min_sat_per_vbyte", "40"),
+    ])
+    .await;
+    let viewer = |number| Viewer::open_for(place.server.address, number, Unit::Request, 5_000_000);
+    let mut emma = viewer(1).await;
+    emma.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;
+    emma.pay_for(1).await;
+    assert_eq!(get(place.server.address, "/media/a.bin", Some(emma.token)).await.0, 200);
+    assert_eq!(emma.stop().await, Amount::from_sat(5_000));
+    // Emma's channel has no more time, yet is not worth its fee of at least 7,400.
+    let blocks = emma.payer.params().close_height() - place.chain.tip().await.unwrap().height;
+    place.chain.mine(blocks).await.unwrap();
+
+    let mut bob = viewer(2).await;
+    bob.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;
+    for (path, total) in [("/media/a.bin", 1), ("/media/b.bin", 2), ("/media/c.bin", 3)] {
+        bob.pay_for(total).await;
+        assert_eq!(get(place.server.address, path, Some(bob.token)).await.0, 200);
+    }
+    assert_eq!(bob.stop().await, Amount::from_sat(15_000));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(place.chain.mempool_len().unwrap(), 0, "Bob's waits for others all the same");
+    place.server.stop().await;
+
+    let mut config = place.config.clone();
+    config.settlement.merge_delay = Duration::ZERO;
+    let server = Running::start(config, Arc::new(place.chain.clone())).await;
+    bob.reattach(server.address).await;
+    let txid = bob.settled(0).await;
+    assert_eq!(place.chain.transaction(&txid).await.unwrap().unwrap().vin.len(), 1, "Emma's is kept");
+}
