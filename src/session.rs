@@ -317,9 +317,12 @@ impl Session {
 
     async fn on_refused(&mut self, refusal: Refusal) -> Result<()> {
         if let Some(state) = &refusal.state {
-            // What the payee can prove is adopted.
-            let step = self.shared.payer.borrow().attached(state);
-            self.carry_out_all(step).await?;
+            // What the payee can prove is adopted. Where it proves nothing new, saying the same again would only be refused
+            // again, without end.
+            let step = self.shared.payer.borrow().attached(state)?;
+            if !step.events().is_empty() {
+                self.carry_out(step).await?;
+            }
         }
         if refusal.code == Code::Superseded.as_str() {
             self.superseded = true;

@@ -54,4 +54,4 @@ test('glue and module do not grow', () => {
 });
 
 /** What it must not grow beyond. The goal is 150 KB; the benchmarks say how far it is, and what the rest is made of. */
-const SIZE_LIMIT = 225 * 1024;
+const SIZE_LIMIT = 205 * 1024;

@@ -144,7 +144,8 @@ fn parse_words(words: &str) -> Result<Mnemonic, Error> {
     if words.len() > 512 {
         return Err(invalid_words());
     }
-    Mnemonic::parse_normalized(&words.to_lowercase()).map_err(|_| invalid_words())
+    // The words of the list are ASCII.
+    Mnemonic::parse_normalized(&words.to_ascii_lowercase()).map_err(|_| invalid_words())
 }
 
 const fn invalid_words() -> Error {

@@ -6,7 +6,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::Message;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, FeeRate, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 
 use crate::commitment::{Funding, dust_limit};
 use crate::error::{Code, Detail, Error, refuse};
@@ -76,9 +76,9 @@ pub(crate) fn spend(
     rest: TxOut,
     fee_rate: FeeRate,
 ) -> Result<Spent, Error> {
-    let mut outpoints: Vec<OutPoint> = spends.iter().map(|spend| spend.funding.outpoint).collect();
-    outpoints.sort_unstable();
-    if outpoints.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
+    let outpoint = |spend: &Spend<'_>| spend.funding.outpoint;
+    // A few hundred at most; sorting them would cost each browser a kilobyte of code.
+    if spends.iter().enumerate().any(|(n, one)| spends.iter().take(n).any(|other| outpoint(one) == outpoint(other))) {
         return refuse(Code::InvalidArgument, "an output can be spent only once");
     }
     let dust = dust_limit(&rest.script_pubkey);

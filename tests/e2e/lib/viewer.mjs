@@ -33,7 +33,11 @@ export class Viewer {
     viewer.complaints = [];
     viewer.page = await context.newPage();
     viewer.page.on('pageerror', (error) => viewer.complaints.push(String(error)));
-    viewer.page.on('console', (message) => message.type() === 'error' && viewer.complaints.push(message.text()));
+    viewer.page.on('console', (message) => {
+      // A request that a pause left waiting for its payment ends in 402, and the browser itself logs that.
+      const unpaid = message.text().includes('status of 402');
+      if (message.type() === 'error' && !unpaid) viewer.complaints.push(message.text());
+    });
     await viewer.page.goto(`${origin}/${query}`);
     await viewer.page.waitForFunction(() => document.querySelector('rillpay-player')?.state !== undefined);
     return viewer;
