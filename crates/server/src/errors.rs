@@ -12,6 +12,7 @@ pub(crate) fn of_store(error: &StoreError) -> Error {
         StoreError::Corrupted(_) => {
             Error::new(Code::CorruptedStore, "this channel's record is damaged; the operator has to look")
         }
+        StoreError::Full => Error::new(Code::Unavailable, "this server takes no more channels at the moment"),
         StoreError::Failed(_) | StoreError::Version(_) => {
             Error::new(Code::Unavailable, "nothing can be stored at the moment; nothing was lost")
         }

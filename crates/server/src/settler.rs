@@ -268,7 +268,13 @@ impl Settler {
         let txid = settled.transaction.compute_txid();
         let settlement = StoredSettlement { txid, transaction: settled.transaction, rate };
         let stored = app.channels.store.add_settlement(settlement.clone()).await;
-        stored.map_err(|error| errors::of_store(&error))?;
+        if let Err(error) = stored {
+            // There is no time to wait for a better disk. Were the server to stop now, it would settle anew.
+            if !group.iter().any(|watch| app.view.tip() >= watch.close_height) {
+                return Err(errors::of_store(&error));
+            }
+            tracing::error!(%txid, %error, "a settlement that is due is broadcast without having been stored");
+        }
         match app.view.chain.broadcast(&settlement.transaction).await {
             Err(ChainError::Refused(refusal)) => {
                 tracing::error!(%txid, %refusal, "the chain refused a settlement");

@@ -101,7 +101,10 @@ async fn inspect(app: &Arc<App>, watch: &Watch, tip: u32) -> Result<(), Error> {
         act(app, &channel, watch, &look, tip).await?;
     }
     if is_finished(app, watch, &look, tip).await? {
-        app.channels.store.finish(watch.row).await.map_err(|error| errors::of_store(&error))?;
+        let store = &app.channels.store;
+        let never_funded = watch.funding.is_none() && look.outputs.is_empty();
+        let done = if never_funded { store.discard(watch.row).await } else { store.finish(watch.row).await };
+        done.map_err(|error| errors::of_store(&error))?;
         app.channels.watched.remove(watch.id);
     }
     Ok(())

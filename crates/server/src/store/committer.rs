@@ -29,6 +29,7 @@ pub(super) enum Write {
     Change { row: Row, version: Version, change: Change },
     Create { id: ChannelId, row: Row, events: Vec<ColdRecord> },
     Finish(Row),
+    Discard(Row),
     AddSettlement(StoredSettlement),
     RemoveSettlement(Txid),
 }
@@ -143,7 +144,8 @@ impl Committer {
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = &outcome
-                && !matches!(error, StoreError::Conflict)
+                && !matches!(error, StoreError::Conflict | StoreError::Full)
+                && !(matches!(write, Write::Create { .. }) && !self.db.is_autocommit())
             {
                 transaction = Some(Err(error.clone()));
             }
@@ -184,6 +186,21 @@ fn begin(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Does what, if it fails, leaves the rest of the transaction as it was: payments do not fail because of an opening.
+fn alone(db: &Connection, work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    db.prepare_cached("SAVEPOINT opening")?.execute([])?;
+    let done = work();
+    if done.is_err() {
+        // After some errors, such as a full disk, SQLite has rolled back the whole transaction by itself.
+        if db.is_autocommit() {
+            return done;
+        }
+        db.prepare_cached("ROLLBACK TO opening")?.execute([])?;
+    }
+    db.prepare_cached("RELEASE opening")?.execute([])?;
+    done
+}
+
 fn commit(db: &Connection) -> Result<(), StoreError> {
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
@@ -193,7 +210,8 @@ impl Write {
     fn apply(&self, db: &Connection) -> Result<(), StoreError> {
         match self {
             Self::Change { row, version, change } => change.write(db, *row, *version),
-            Self::Create { id, row, events } => record::create(db, *id, *row, events),
+            Self::Create { id, row, events } => alone(db, || record::create(db, *id, *row, events)),
+            Self::Discard(row) => record::discard(db, *row),
             Self::Finish(row) => record::finish(db, *row),
             Self::AddSettlement(settlement) => settlements::add(db, settlement),
             Self::RemoveSettlement(txid) => settlements::remove(db, txid),

@@ -52,6 +52,9 @@ pub enum StoreError {
     /// What is stored about one channel does not fit together; others are not concerned.
     #[error("what is stored about this channel is corrupted: {0}")]
     Corrupted(String),
+    /// The store is nearly as large as it may become; what is left is for the channels that are open.
+    #[error("the store has no room for more channels")]
+    Full,
     /// Nothing was stored, or it is not known whether: a full disk, a failing one.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -121,7 +124,8 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Stores a channel just opened; its row is the number of its key. [`StoreError::Conflict`] if the row is taken.
+    /// Stores a channel just opened; its row is the number of its key. [`StoreError::Conflict`] if the row is taken,
+    /// [`StoreError::Full`] where the room that is left is kept for closing what is open.
     pub(crate) async fn create(&self, id: ChannelId, row: Row, events: &[Event]) -> Result<(), StoreError> {
         let events = record::encode(events);
         self.write_job(Write::Create { id, row, events }).await
@@ -146,6 +150,11 @@ impl Store {
     /// A channel is done with: nothing more can happen to it on the chain.
     pub(crate) async fn finish(&self, row: Row) -> Result<(), StoreError> {
         self.write_job(Write::Finish(row)).await
+    }
+
+    /// A channel that was never funded has expired: nothing of it is worth keeping.
+    pub(crate) async fn discard(&self, row: Row) -> Result<(), StoreError> {
+        self.write_job(Write::Discard(row)).await
     }
 
     /// The lowest row number that was never used.

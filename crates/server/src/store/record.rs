@@ -78,7 +78,20 @@ fn write_cold(db: &Connection, row: Row, cold: &[ColdRecord]) -> Result<(), Stor
     Ok(())
 }
 
+/// Whether a tenth of the pages that the store may have is still free.
+fn has_room(db: &Connection) -> Result<bool, StoreError> {
+    let mut select = db.prepare_cached(
+        "SELECT p.page_count - f.freelist_count, m.max_page_count
+         FROM pragma_page_count() p, pragma_freelist_count() f, pragma_max_page_count() m",
+    )?;
+    let (used, most): (u64, u64) = select.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(used < most.saturating_sub(most.div_ceil(10)))
+}
+
 pub(super) fn create(db: &Connection, id: ChannelId, row: Row, cold: &[ColdRecord]) -> Result<(), StoreError> {
+    if !has_room(db)? {
+        return Err(StoreError::Full);
+    }
     db.prepare_cached("INSERT INTO channel (row, id, open) VALUES (?1, ?2, 1)")?
         .execute(params![row, id.0.as_slice()])?;
     db.prepare_cached("INSERT INTO balance (row, version, epoch, accepted, delivered) VALUES (?1, ?2, 0, 0, 0)")?
@@ -149,6 +162,20 @@ pub(super) fn open_channels(db: &Connection) -> Result<Vec<Stored>, StoreError> 
 
 pub(super) fn finish(db: &Connection, row: Row) -> Result<(), StoreError> {
     db.prepare_cached("UPDATE channel SET open = 0 WHERE row = ?1")?.execute(params![row])?;
+    Ok(())
+}
+
+/// Deletes a channel. The newest one is only finished: its number must never be given to another channel.
+pub(super) fn discard(db: &Connection, row: Row) -> Result<(), StoreError> {
+    let newest = next_row(db)?.saturating_sub(1);
+    if row == newest {
+        return finish(db, row);
+    }
+    for delete in
+        ["DELETE FROM event WHERE row = ?1", "DELETE FROM balance WHERE row = ?1", "DELETE FROM channel WHERE row = ?1"]
+    {
+        db.prepare_cached(delete)?.execute(params![row])?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use rillpay_channel::bitcoin::hashes::Hash;
-use rillpay_channel::bitcoin::{Amount, Network, OutPoint, ScriptBuf, Txid, WPubkeyHash};
+use rillpay_channel::bitcoin::{Amount, Network, OutPoint, ScriptBuf, WPubkeyHash};
 use rillpay_channel::commitment::{self, Funding};
 use rillpay_channel::keys::Seed;
 use rillpay_channel::tariff::{Tariff, Unit};
@@ -45,6 +45,17 @@ async fn create(store: &Store, row: Row) -> ChannelId {
 
 fn paid(row: Row, sat: u64) -> Event {
     Event::Accepted(commitment::pay(&params(row), &funding(), Amount::from_sat(sat), &payer(row)).unwrap())
+}
+
+/// A settlement of its own for each lock time.
+fn settlement(lock_time: u32) -> StoredSettlement {
+    let transaction = Transaction {
+        version: rillpay_channel::bitcoin::transaction::Version::TWO,
+        lock_time: rillpay_channel::bitcoin::absolute::LockTime::from_consensus(lock_time),
+        input: vec![rillpay_channel::bitcoin::TxIn::default()],
+        output: vec![],
+    };
+    StoredSettlement { txid: transaction.compute_txid(), transaction, rate: FeeRate::from_sat_per_vb_u32(3) }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -132,12 +143,22 @@ async fn a_full_disk_stores_nothing_and_loses_nothing() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(full, StoreError::Failed(_)), "{full}");
-    assert!(!store.is_well());
+    assert!(matches!(full, StoreError::Full), "{full}");
+    assert!(store.is_well(), "an opening that is refused is no failure");
     assert!(!rows.is_empty());
     for id in &rows {
         assert!(store.load(*id).await.unwrap().is_some());
     }
+    // There is room left to settle; then there is none.
+    let mut lock_time = 0;
+    let full = loop {
+        match store.add_settlement(settlement(lock_time)).await {
+            Ok(()) => lock_time += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, StoreError::Failed(_)), "{full}");
+    assert!(lock_time > 0 && !store.is_well());
     // What needs no more room goes on, and with it the store is well again.
     store.write(0, Version::FIRST, &[Event::Attached { epoch: 1 }]).await.unwrap();
     assert!(store.is_well());
@@ -196,17 +217,47 @@ fn a_file_that_is_no_store_and_one_of_the_future_are_refused() {
 async fn settlements_are_kept_until_they_are_forgotten() {
     let (_dir, path) = place();
     let store = Store::open(&path, None).unwrap();
-    let transaction = Transaction {
-        version: rillpay_channel::bitcoin::transaction::Version::TWO,
-        lock_time: rillpay_channel::bitcoin::absolute::LockTime::ZERO,
-        input: vec![rillpay_channel::bitcoin::TxIn::default()],
-        output: vec![],
-    };
-    let txid: Txid = transaction.compute_txid();
-    let rate = FeeRate::from_sat_per_vb_u32(3);
-    store.add_settlement(StoredSettlement { txid, transaction, rate }).await.unwrap();
+    let settlement = settlement(0);
+    let (txid, rate) = (settlement.txid, settlement.rate);
+    store.add_settlement(settlement).await.unwrap();
     let kept = store.settlements().await.unwrap();
     assert_eq!(kept.iter().map(|kept| (kept.txid, kept.rate)).collect::<Vec<_>>(), [(txid, rate)]);
     store.remove_settlement(txid).await.unwrap();
     assert!(store.settlements().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_opening_that_fails_takes_no_payment_with_it() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    create(&store, 0).await;
+    // From here on an opening fails half-way.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TRIGGER broken AFTER INSERT ON balance BEGIN SELECT no_such_function(); END").unwrap();
+    // The committer is held up until everything below waits for it, so that it becomes one transaction.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let hold = store.read_job(move |_| held.recv().map_err(|error| StoreError::Failed(error.to_string())));
+    let opening = Write::Create { id: params(1).id(), row: 1, events: vec![] };
+    let events = [Event::Funded { funding: funding(), deep: true }];
+    let paying = store.write(0, Version::FIRST, &events);
+    let (held, opened, paid, ()) =
+        tokio::join!(hold, store.write_job(opening), paying, async { release.send(()).unwrap() });
+    held.unwrap();
+    assert!(matches!(opened, Err(StoreError::Failed(_))), "{opened:?}");
+    paid.unwrap();
+    assert!(store.load(params(0).id()).await.unwrap().unwrap().payee.is_deep());
+    assert!(store.load(params(1).id()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_discarded_channel_is_gone_and_its_number_is_not_given_again() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let (first, newest) = (create(&store, 0).await, create(&store, 1).await);
+    store.discard(0).await.unwrap();
+    store.discard(1).await.unwrap();
+    assert!(store.load(first).await.unwrap().is_none());
+    assert!(store.load(newest).await.unwrap().is_some(), "kept for its number");
+    assert!(store.open_channels().await.unwrap().is_empty());
+    assert_eq!(store.next_row().await.unwrap(), 2);
 }
