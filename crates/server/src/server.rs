@@ -1,6 +1,7 @@
 //! Starting, running and ending the server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The keys cannot be derived.
     #[error("the node key cannot be derived: {0}")]
     Key(rillpay_channel::Error),
+    /// A part of the running server ended by itself; a supervisor should start it anew.
+    #[error("{0} has ended by itself")]
+    Died(&'static str),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,7 +73,7 @@ pub struct Server {
 /// sockets are closed. Nothing is settled because of it; open channels go on at the next start.
 ///
 /// # Errors
-/// [`StartError`]; once it serves, only when the listener fails.
+/// [`StartError`]; once it serves, only when the listener fails or the watcher dies.
 pub async fn serve(
     config: Config,
     chain: Arc<dyn Chain>,
@@ -125,10 +129,19 @@ impl Server {
     ) -> Result<(), StartError> {
         let app = self.app;
         let router = routes(&app, self.content).merge(extra);
-        let watcher = tokio::spawn(watcher::run(Arc::clone(&app)));
-        let going_down = Arc::clone(&app);
+        // Nothing is collected without the watcher: if it dies, the server ends with an error.
+        let watched = Arc::clone(&app);
+        let mut watcher = tokio::spawn(async move {
+            let _end = watched.shutdown.clone().drop_guard();
+            watcher::run(Arc::clone(&watched)).await;
+        });
+        let told = Arc::new(AtomicBool::new(false));
+        let (going_down, by_signal) = (Arc::clone(&app), Arc::clone(&told));
         let signal = async move {
-            shutdown.await;
+            tokio::select! {
+                () = shutdown => by_signal.store(true, Ordering::Relaxed),
+                () = going_down.shutdown.cancelled() => {}
+            }
             tracing::info!("going down: no new connections; what is under way is finished");
             going_down.go_down();
         };
@@ -144,9 +157,13 @@ impl Server {
         if tokio::time::timeout(PATIENCE, app.sockets.tasks.wait()).await.is_err() {
             tracing::warn!("some sockets did not close in time");
         }
-        let _ = watcher.await;
+        if tokio::time::timeout(PATIENCE, &mut watcher).await.is_err() {
+            tracing::warn!("the watcher did not end in time");
+            watcher.abort();
+        }
         app.channels.store.close().await;
-        served.map_err(|source| StartError::Io { what: "the listener failed".into(), source })
+        served.map_err(|source| StartError::Io { what: "the listener failed".into(), source })?;
+        if told.load(Ordering::Relaxed) { Ok(()) } else { Err(StartError::Died("the watcher of the chain")) }
     }
 }
 
