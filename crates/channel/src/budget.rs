@@ -1,8 +1,8 @@
 //! The payer's own limits, in millisatoshi, reserved together with the signature that spends them.
 
 use crate::amount::Msat;
+use crate::codec::{Reader, Writer};
 use crate::error::{Code, Error, refuse};
-use crate::wire::codec::{Reader, Writer};
 
 /// Seconds of a day (UTC, without leap seconds).
 const DAY: u64 = 86_400;

@@ -12,12 +12,12 @@ use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Script, Transaction, TxIn, TxOut};
 
+use crate::codec::{Reader, Writer};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::params::ChannelParams;
 use crate::secp::{secp, verify};
 use crate::spend::SEQUENCE;
-use crate::wire::codec::{Reader, Writer};
 
 /// The output that funds a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@
 
 pub mod amount;
 pub mod budget;
+mod codec;
 pub mod commitment;
 pub mod error;
 pub mod keys;

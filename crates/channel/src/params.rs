@@ -6,13 +6,13 @@ use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Address, Amount, Network, Script, ScriptBuf};
 
 use crate::amount::Msat;
+use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, dust_limit};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
 use crate::script;
 use crate::secp::Purpose;
 use crate::tariff::Tariff;
-use crate::wire::codec::{Reader, Writer, malformed};
 
 /// The longest return script: a witness program of 40 bytes.
 pub const MAX_RETURN_SCRIPT: u8 = 42;

@@ -16,9 +16,9 @@
 //! stored for payment 1,000,000 is what was stored for payment 1. The events of one decision are stored together or not
 //! at all.
 
+use crate::codec::{Reader, malformed};
 use crate::error::{Code, Error, refuse};
 use crate::params::ChannelId;
-use crate::wire::codec::{Reader, malformed};
 
 /// The format of the stored events, as the first of them begins with it.
 pub(crate) const FORMAT: u8 = 1;

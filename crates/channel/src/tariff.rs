@@ -4,8 +4,8 @@
 //! life. The price is computed from the total, once, rounded up: roundings never add up, and never favour the client.
 
 use crate::amount::Msat;
+use crate::codec::{Reader, Writer, malformed};
 use crate::error::{Code, Error};
-use crate::wire::codec::{Reader, Writer, malformed};
 
 const ONE_SAT: Msat = match Msat::new(1000) {
     Some(msat) => msat,

@@ -2,11 +2,11 @@
 
 use bitcoin::Txid;
 
+use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
 use crate::params::ChannelParams;
 use crate::persist::{FORMAT, StoredEvent, read_format};
-use crate::wire::codec::{Reader, Writer, malformed};
 
 /// A fact about a channel that survives a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Amount, Txid};
 
 use crate::budget::Spent;
+use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
 use crate::params::ChannelParams;
 use crate::persist::{FORMAT, StoredEvent, read_format};
-use crate::wire::codec::{Reader, Writer, malformed};
 
 /// A fact about a channel that survives a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,19 +3,18 @@
 //! A frame is a version byte, a type byte and the fields of that type, nothing after them. Amounts are cumulative, so
 //! that a repeated, lost or late frame can neither charge twice nor lose money.
 
-pub(crate) mod codec;
 #[cfg(test)]
 mod tests;
 
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use bitcoin::{Amount, Network, ScriptBuf, Txid};
 
+use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
 use crate::params::{
     CLTV, ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte, read_kind,
 };
-use codec::{Reader, Writer, malformed};
 
 /// The protocol version of every frame.
 pub const VERSION: u8 = 1;
