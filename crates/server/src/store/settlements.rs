@@ -21,14 +21,26 @@ pub(super) fn remove(db: &Connection, txid: &Txid) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// All that can be read. One that is damaged is logged and passed over: its channels are settled anew.
 pub(super) fn all(db: &Connection) -> Result<Vec<StoredSettlement>, StoreError> {
     let mut select = db.prepare_cached("SELECT raw, rate FROM settlement ORDER BY txid")?;
     let rows = select.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))?;
-    rows.map(|row| {
-        let (raw, rate) = row?;
-        let transaction: Transaction = encode::deserialize(&raw)
-            .map_err(|error| StoreError::Corrupted(format!("a stored settlement: {error}")))?;
-        Ok(StoredSettlement { txid: transaction.compute_txid(), transaction, rate: FeeRate::from_sat_per_kwu(rate) })
-    })
-    .collect()
+    let mut all = Vec::new();
+    for row in rows {
+        let read = row.map_err(StoreError::from).and_then(|(raw, rate)| {
+            let transaction: Transaction =
+                encode::deserialize(&raw).map_err(|error| StoreError::Corrupted(error.to_string()))?;
+            Ok(StoredSettlement {
+                txid: transaction.compute_txid(),
+                transaction,
+                rate: FeeRate::from_sat_per_kwu(rate),
+            })
+        });
+        match read {
+            Ok(settlement) => all.push(settlement),
+            Err(error @ StoreError::Failed(_)) => return Err(error),
+            Err(error) => tracing::error!(%error, "a stored settlement is damaged; its channels are settled anew"),
+        }
+    }
+    Ok(all)
 }

@@ -222,6 +222,11 @@ async fn settlements_are_kept_until_they_are_forgotten() {
     store.add_settlement(settlement).await.unwrap();
     let kept = store.settlements().await.unwrap();
     assert_eq!(kept.iter().map(|kept| (kept.txid, kept.rate)).collect::<Vec<_>>(), [(txid, rate)]);
+    // A damaged one does not keep the others back.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("INSERT INTO settlement (txid, raw, rate) VALUES (x'00', x'0123', 1)", []).unwrap();
+    assert_eq!(store.settlements().await.unwrap().len(), 1);
+    db.execute("DELETE FROM settlement WHERE txid = x'00'", []).unwrap();
     store.remove_settlement(txid).await.unwrap();
     assert!(store.settlements().await.unwrap().is_empty());
 }
