@@ -7,6 +7,8 @@
 //! settlement  transactions on their way into the chain
 //! ```
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -46,10 +48,18 @@ const TABLES: &str = "
 
 /// Opens the store, and makes it at the first start. `max_pages` bounds its size (tests fill a disk with it).
 pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+    // SQLite gives its other files (journal, shared memory) the mode of this one.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
+        .map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?;
     let mut db = Connection::open(path)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     // WAL with FULL: one sync per transaction, before it counts as committed.
     db.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Failed(format!("this disk offers journal mode {mode} only; it has to be wal")));
+    }
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", 4000)?;
     if let Some(pages) = max_pages {
