@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rillpay_chain::{Chain, ChainError};
 use rillpay_channel::payee::{Effect, Payee, Step};
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::wire::Token;
@@ -18,6 +19,20 @@ use crate::errors;
 use crate::session::{Push, Session};
 use crate::store::{Loaded, Row, Store, StoreError};
 use crate::watchlist::{Look, Watch, WatchList, is_collectable};
+
+/// Blocks before a channel's opening from which on a backend follows it: one that was at another height then.
+const LOOK_BACK: u32 = 144;
+
+/// Why the unfinished channels cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store does not give them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain backend cannot follow them.
+    #[error("the chain backend cannot follow the open channels: {0}")]
+    Chain(#[from] ChainError),
+}
 
 /// A channel in memory.
 pub(crate) struct Channel {
@@ -62,14 +77,17 @@ impl Channel {
         lock(&self.told).is_some()
     }
 
-    /// Takes note of a look at the chain; true if the session has not been told of it.
-    pub(crate) fn note(&self, look: &Look) -> bool {
-        let mut told = lock(&self.told);
-        let news = told.as_ref() != Some(look);
-        if news {
-            *told = Some(look.clone());
+    /// Whether the session has not been told of this look at the chain.
+    pub(crate) fn is_news(&self, look: &Look) -> bool {
+        lock(&self.told).as_ref() != Some(look)
+    }
+
+    /// Takes note that this session was told. One that has attached since was perhaps not.
+    pub(crate) fn note(&self, look: &Look, session: Option<&Arc<Session>>) {
+        let current = lock(&self.session);
+        if current.as_ref().map(Arc::as_ptr) == session.map(Arc::as_ptr) {
+            *lock(&self.told) = Some(look.clone());
         }
-        news
     }
 
     /// Sends to the session, if there is one.
@@ -95,12 +113,19 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    /// Reads what is unfinished. A channel that cannot be read is logged and left alone; the others go on.
-    pub(crate) async fn load(store: Store) -> Result<Self, StoreError> {
+    /// Reads what is unfinished, and has the chain follow it. A channel that cannot be read is logged and left alone; the
+    /// others go on.
+    pub(crate) async fn load(store: Store, chain: &dyn Chain, lifetime: u32) -> Result<Self, LoadError> {
         let watched = WatchList::default();
         for loaded in store.open_channels().await? {
             match loaded {
-                Ok(loaded) => watched.put(Watch::of(&loaded.payee)),
+                Ok(loaded) => {
+                    // A backend that starts anew has to look back to before the opening.
+                    let params = loaded.payee.params();
+                    let since = params.expiry.saturating_sub(lifetime).saturating_sub(LOOK_BACK);
+                    chain.follow(&params.funding_script(), since).await?;
+                    watched.put(Watch::of(&loaded.payee));
+                }
                 Err((row, error)) => tracing::error!(row, %error, "a channel is left alone"),
             }
         }
@@ -232,7 +257,13 @@ impl Channels {
             tracing::error!(channel = %channel.id, %error, "a channel cannot be loaded");
             errors::of_store(&error)
         })?;
-        loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))
+        let loaded = loaded.ok_or(Error::new(Code::UnknownChannel, "no such channel"))?;
+        if loaded.open {
+            // What is watched is what is stored, also after a write of which it was not known whether it arrived, and
+            // after another server's.
+            self.watched.put(Watch::of(&loaded.payee));
+        }
+        Ok(loaded)
     }
 
     /// Makes a session the channel's one; the one before is told and fenced off.

@@ -1,5 +1,7 @@
 //! Starting, running and ending the server.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use rillpay_channel::randomize;
 use tokio::net::TcpListener;
 
 use crate::app::{self, App};
-use crate::channels::Channels;
+use crate::channels::{Channels, LoadError};
 use crate::config::{Config, Cors, Source};
 use crate::esplora;
 use crate::gatekeeper::Gatekeeper;
@@ -55,6 +57,9 @@ pub enum StartError {
     /// The keys cannot be derived.
     #[error("the node key cannot be derived: {0}")]
     Key(rillpay_channel::Error),
+    /// The unfinished channels cannot be gone on with.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// A part of the running server ended by itself; a supervisor should start it anew.
     #[error("{0} has ended by itself")]
     Died(&'static str),
@@ -98,12 +103,13 @@ impl Server {
         randomize(&entropy);
         let io = |what: String| move |source| StartError::Io { what, source };
         let folder = format!("the data folder {}", config.data_dir.display());
-        std::fs::create_dir_all(&config.data_dir).map_err(io(folder))?;
+        // Nobody else is to read keys and payments.
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(io(folder))?;
         let store = Store::open(&config.data_dir.join("channels.sqlite"), config.limits.store_pages)?;
         let words = std::env::var(seed::VARIABLE).ok();
         let seed = seed::load(words.as_deref(), &config.seed_file, configured, store.newest_key().await?)?;
         let node = seed.node_key().map_err(StartError::Key)?;
-        let channels = Channels::load(store).await?;
+        let channels = Channels::load(store, chain.as_ref(), config.offer.lifetime).await?;
         let content = match &config.content.source {
             Source::Folder(folder) => {
                 Content::Folder(Folder::new(folder).map_err(io(format!("the content folder {}", folder.display())))?)

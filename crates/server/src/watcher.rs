@@ -92,13 +92,16 @@ async fn inspect(app: &Arc<App>, watch: &Watch, tip: u32) -> Result<(), Error> {
     let look = watch.look(chain, tip).await.map_err(|error| errors::of_chain(&error))?;
     let live = app.channels.live(watch.id);
     // What the session has not been told yet is told by deciding, even where nothing changes for the machine.
-    let news = live.as_ref().is_some_and(|channel| channel.note(&look));
+    let news = live.as_ref().is_some_and(|channel| channel.is_news(&look));
     if news || matters(watch, &look, tip) {
         let channel = match live {
             Some(channel) => channel,
             None => app.channels.get(watch.id).await?,
         };
+        let session = channel.session();
         act(app, &channel, watch, &look, tip).await?;
+        // Only now: a look that failed half-way is told again.
+        channel.note(&look, session.as_ref());
     }
     if is_finished(app, watch, &look, tip).await? {
         let store = &app.channels.store;

@@ -79,6 +79,8 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) row: Row,
+    /// Whether the chain can still change it: it is not finished.
+    pub(crate) open: bool,
     pub(crate) version: Version,
     pub(crate) payee: Payee,
 }

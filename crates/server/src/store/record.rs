@@ -113,6 +113,10 @@ pub(super) fn load(db: &Connection, id: ChannelId) -> Result<Option<Loaded>, Sto
 }
 
 pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> {
+    let open = db
+        .prepare_cached("SELECT open FROM channel WHERE row = ?1")?
+        .query_row(params![row], |row| row.get::<_, bool>(0))
+        .map_err(|error| corrupted(&format!("its row cannot be read ({error})")))?;
     let hot = db
         .prepare_cached("SELECT version, epoch, accepted, signature, delivered FROM balance WHERE row = ?1")?
         .query_row(params![row], |row| {
@@ -150,7 +154,7 @@ pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> 
     if payee.key_index() != row {
         return Err(corrupted("its key has another number"));
     }
-    Ok(Loaded { row, version, payee })
+    Ok(Loaded { row, open, version, payee })
 }
 
 pub(super) fn open_channels(db: &Connection) -> Result<Vec<Stored>, StoreError> {
