@@ -4,14 +4,18 @@
 //!   sockets ──push──> queue ──take all──> BEGIN, write.., COMMIT (one sync) ──> answer everybody
 //! ```
 //!
-//! While a transaction is being synced the queue gathers the next one, so batches grow with the load by themselves and
-//! nobody waits for a timer. A change that conflicts fails alone; a failing transaction fails everybody in it, and since
-//! it may or may not have reached the disk, each of them loads its channel anew.
+//! While a transaction is being synced the queue gathers the next one, so batches grow with the load by themselves. Where
+//! the disk is quicker than the load, transactions are spaced out to one per [`PACE`]: a sync, and a page of the log, that
+//! many payments share is what makes a payment cheap. Whoever pays alone never waits for that.
+//!
+//! A change that conflicts fails alone; a failing transaction fails everybody in it, and since it may or may not have
+//! reached the disk, each of them loads its channel anew.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rillpay_channel::ChannelId;
 use rillpay_channel::bitcoin::Txid;
@@ -20,6 +24,9 @@ use tokio::sync::oneshot;
 
 use super::record::{self, Change, ColdRecord};
 use super::{Row, StoreError, StoredSettlement, Version, settlements};
+
+/// Under load a transaction begins no sooner than this after the one before.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Where an answer goes. Whoever gave up waiting does not mind that it is lost.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -101,7 +108,11 @@ impl Committer {
         let mut batch = Vec::new();
         let mut open = true;
         while open && self.take(&mut batch) {
+            let (began, shared) = (Instant::now(), batch.len() > 1);
             open = self.process(&mut batch);
+            if shared {
+                thread::sleep(PACE.saturating_sub(began.elapsed()));
+            }
         }
         // Jobs that came in meanwhile are dropped, and their owners see that.
         *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
