@@ -67,10 +67,7 @@ async fn open_one(address: SocketAddr, number: u32) -> Result<Opened> {
 }
 
 /// Attaches a session to each channel; with it comes the state in the server's books.
-pub(crate) async fn attach(
-    address: SocketAddr,
-    channels: impl IntoIterator<Item = &Opened>,
-) -> Result<Vec<Attached>> {
+pub(crate) async fn attach(address: SocketAddr, channels: impl IntoIterator<Item = &Opened>) -> Result<Vec<Attached>> {
     let attach_one = async |channel: &Opened| -> Result<Attached> {
         let mut session = Session::connect(address).await?;
         let (state, funding) = session.attach(&channel.payer).await?;

@@ -65,8 +65,9 @@ pub(crate) async fn measure(folder: &Path, plan: &Plan) -> Result<Growth> {
 
     let server = Server::start(folder).await?;
     old.attach(&server).await?;
-    fresh.attach(&server).await?;
     old.pay(plan.payments.saturating_sub(1)).await?;
+    // Only now: the server hangs up on a socket that does not read its pings.
+    fresh.attach(&server).await?;
 
     let mut turns = [vec![], vec![]];
     let mut thoughts = [vec![], vec![]];

@@ -9,6 +9,7 @@
 //! The yardstick is measured between the rounds, when the server is idle, so that a machine that grows slower or faster
 //! meanwhile changes both sides of the ratio.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,6 +54,20 @@ pub(crate) struct Load {
     /// The yardstick.
     verifications: u64,
     verify_cpu_micros: u64,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = |micros: u64, count: u64| micros.saturating_mul(1000).checked_div(count).unwrap_or(0);
+        write!(
+            f,
+            "{} payments with {} syncs; {} ns of the server's CPU time each, a bare verification {} ns",
+            self.payments,
+            self.commits,
+            each(self.server_cpu_micros, self.payments),
+            each(self.verify_cpu_micros, self.verifications),
+        )
+    }
 }
 
 /// A channel under load.

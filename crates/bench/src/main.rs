@@ -97,6 +97,7 @@ async fn payments_and_memory(folder: &Path, plan: &Plan) -> Result<(Load, Memory
 
     println!("   payments: {} channels pay, one payment at a time each", plan.busy);
     let (load, paid) = load::measure(&server, folder, busy, sessions, &plan.load).await?;
+    println!("   payments: {load}");
     server.stop().await?;
 
     println!("   memory: the server with all channels, and without");

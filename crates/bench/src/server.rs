@@ -69,13 +69,22 @@ impl Server {
         bail!("the server's memory does not settle");
     }
 
-    /// Pays `amount` to each script and confirms the payments.
+    /// Pays `amount` to each script, confirms the payments and waits until the server has taken note of them all.
     pub(crate) async fn fund(&mut self, scripts: &[ScriptBuf], amount: Amount) -> Result<()> {
         for some in scripts.chunks(500) {
             let list: Vec<String> = some.iter().map(|script| script.to_hex_string()).collect();
             self.command(&format!("fund {} {}", amount.to_sat(), list.join(" "))).await?;
         }
-        Ok(())
+        let mut before = self.cpu_time()?;
+        for _ in 0..120 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = self.cpu_time()?;
+            if now.saturating_sub(before) < Duration::from_millis(20) {
+                return Ok(());
+            }
+            before = now;
+        }
+        bail!("the server does not come to rest");
     }
 
     /// Stops it as an operator would, and waits until it is gone.

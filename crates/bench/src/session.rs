@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
+use rillpay_channel::ChannelParams;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
 use rillpay_channel::commitment::Funding;
 use rillpay_channel::payer::Payer;
-use rillpay_channel::ChannelParams;
 use rillpay_channel::wire::{ChannelState, Message, SUBPROTOCOL};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
