@@ -5,7 +5,6 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { transform } from 'esbuild';
 import { main, root, run, step } from './lib/step.mjs';
 import { TARGET, wasmEnv, wasmTargetDir } from './lib/wasm.mjs';
 import { checkWasm } from './check-wasm.mjs';
@@ -23,6 +22,8 @@ const smaller = ['-Oz', ...noInlining, '--strip-target-features', '--strip-produ
 
 /** The glue without comments and long names; exports keep theirs. */
 async function minify(file) {
+  // Not at the top: a fresh clone has no npm packages yet when it loads this script.
+  const { transform } = await import('esbuild');
   const { code } = await transform(readFileSync(file, 'utf8'), { minify: true, format: 'esm', target: 'es2022' });
   writeFileSync(file, code);
 }
