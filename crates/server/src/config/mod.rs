@@ -173,6 +173,8 @@ impl Config {
         let data_dir = base.join(&file.data_dir);
         let seed_file = file.seed.file.as_ref().map_or_else(|| data_dir.join("seed.words"), |path| base.join(path));
         let content = content(&file.content, base)?;
+        let esplora = file.esplora.as_deref().map(esplora).transpose()?;
+        places(&content, esplora.as_deref())?;
         secrets::keep_apart(&content.source, &data_dir)?;
         secrets::keep_out(&content.source, &[(&seed_file, "the recovery words (`seed.file`)")])?;
         Ok(Self {
@@ -183,7 +185,7 @@ impl Config {
             seed_file,
             data_dir,
             payout: payout(&file.payout, network)?,
-            esplora: file.esplora.as_deref().map(esplora).transpose()?,
+            esplora,
             chain: chain(&file.chain, network)?,
             offer: offer(&file, network)?,
             settlement: settlement(&file.settlement)?,
@@ -222,10 +224,41 @@ fn payout(text: &str, network: Network) -> Result<ScriptBuf, ConfigError> {
 
 fn esplora(text: &str) -> Result<String, ConfigError> {
     let absolute = text.starts_with("https://") || text.starts_with("http://");
-    if !(absolute || text.starts_with('/')) || text.parse::<Uri>().is_err() {
-        return bad("esplora", "has to be an http(s) URL or a path that begins with /");
+    let text = text.trim_end_matches('/');
+    if !(if absolute { text.parse::<Uri>().is_ok() } else { is_plain_path(text) }) {
+        return bad("esplora", "has to be an http(s) URL or a plain path that begins with /, such as /esplora");
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(text.to_owned())
+}
+
+/// Whether a path can be mounted as it stands: no characters that a router takes for patterns.
+fn is_plain_path(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    path.len() > 1 && path.starts_with('/') && !path.contains("//") && !path.contains("..") && path.bytes().all(plain)
+}
+
+/// The paths under which this server answers by itself.
+const OWN_PATHS: [&str; 3] = ["/.well-known/rillpay", "/rillpay", "/healthz"];
+
+/// Refuses places in the URL space of which one is within another: the router could not tell them apart.
+fn places(content: &Content, esplora: Option<&str>) -> Result<(), ConfigError> {
+    let within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let meets = |one: &str, other: &str| within(one, other) || within(other, one);
+    let esplora = esplora.filter(|place| place.starts_with('/'));
+    for own in OWN_PATHS {
+        if meets(&content.path, own) {
+            return bad("content.path", format!("meets {own}, where this server answers by itself"));
+        }
+        if esplora.is_some_and(|path| meets(path, own)) {
+            return bad("esplora", format!("meets {own}, where this server answers by itself"));
+        }
+    }
+    if esplora.is_some_and(|path| meets(path, &content.path)) {
+        return bad("esplora", format!("meets the content's path {}; one must not lie within the other", content.path));
+    }
+    Ok(())
 }
 
 fn chain(chain: &file::Chain, network: Network) -> Result<ChainConfig, ConfigError> {
@@ -328,8 +361,7 @@ fn wait(milliseconds: u64) -> Result<Duration, ConfigError> {
 
 fn content(content: &file::Content, base: &Path) -> Result<Content, ConfigError> {
     let path = content.path.trim_end_matches('/');
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
-    if !path.starts_with('/') || path.contains("//") || path.contains("..") || !path.bytes().all(plain) {
+    if !is_plain_path(path) {
         return bad("content.path", "has to be a plain path that begins with /, such as /media");
     }
     let source = match (&content.folder, &content.upstream) {
