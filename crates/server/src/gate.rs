@@ -15,4 +15,11 @@ pub trait Gate: Send + Sync + 'static {
     /// The refusal that the viewer's page is to see: no such session, superseded, not paid in time, deposit spent,
     /// closing, expiring, stale chain view, and the like.
     fn release(&self, token: Token, quantity: u64, wait: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether the session behind `token` stands and its channel is still being served: neither stopped, closing,
+    /// expiring, nor taken over. Asks nobody for anything.
+    ///
+    /// # Errors
+    /// The refusal that [`Gate::release`] would give.
+    fn stands(&self, token: Token) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -51,6 +51,18 @@ impl Gate for Gatekeeper {
             }
         }
     }
+
+    async fn stands(&self, token: Token) -> Result<(), Error> {
+        let (channel, session) = self.0.channels.by_token(&token).ok_or(NO_SESSION)?;
+        let tip = self.0.view.tip();
+        let serving = self.0.channels.look(&channel, Some(session.epoch), |payee| payee.check_serving(tip));
+        match serving.await {
+            // A deposit that a reorganisation shook may be back at once: that is for the release to say.
+            Err(error) if error.code() != Code::NotFunded => Err(error),
+            _ if session.is_over() => Err(SUPERSEDED),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Gatekeeper {

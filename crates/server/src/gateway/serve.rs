@@ -96,11 +96,17 @@ impl<G: Gate> Gateway<G> {
         }
         let piece = Piece { path, slice: listed };
         let free = self.is_free(&mut opened, &piece, &start).await?;
-        let part = part_of(&mut opened, ranges.as_ref(), listed).await?;
         if free {
+            let part = self.part_of(&mut opened, ranges.as_ref(), listed).await?;
             return send_free(opened, part, asked).await;
         }
-        self.send_priced(opened, piece, part, asked).await
+        let token = asked
+            .token
+            .ok_or(Error::new(Code::NotPaid, "this content is paid for by the session; the request names none"))?;
+        // Measuring costs memory and an origin's time: not for strangers.
+        self.turnstile.stands(token).await?;
+        let part = self.part_of(&mut opened, ranges.as_ref(), listed).await?;
+        self.send_priced(opened, piece, part, token).await
     }
 
     /// Free is what the operator says is, and what cannot hold media by its content: pictures, and initialisation
@@ -125,11 +131,8 @@ impl<G: Gate> Gateway<G> {
         mut opened: Opened,
         piece: Piece,
         part: Option<Part>,
-        asked: &Asked,
+        token: Token,
     ) -> Result<Response, Refusal> {
-        let token = asked
-            .token
-            .ok_or(Error::new(Code::NotPaid, "this content is paid for by the session; the request names none"))?;
         let (piece, quantity) = match self.settings.unit {
             // A range of a segment costs what the segment costs; ranges that playlists list are segments themselves.
             Unit::Second => {
@@ -157,7 +160,8 @@ impl<G: Gate> Gateway<G> {
     }
 
     /// Milliseconds of media: the longer of what a playlist claims and what the media measures; where it cannot be
-    /// measured, an estimate on the safe side.
+    /// measured, the larger of the claim and an estimate from its size, which is too low for media of a
+    /// low bit rate.
     async fn price_ms(&self, opened: &mut Opened, piece: &Piece, part: Option<Part>) -> Result<u64, Refusal> {
         let facts = self.shelf.facts(piece);
         let inits = match &facts {
@@ -188,6 +192,31 @@ impl<G: Gate> Gateway<G> {
             }
         };
         Ok(claimed.max(floor).max(self.settings.estimate_ms(bytes)))
+    }
+
+    /// The part that is sent. `None` if an origin does not say how much it sends, and sends more than can be held to count.
+    async fn part_of(
+        &self,
+        opened: &mut Opened,
+        ranges: Option<&http_range_header::ParsedRanges>,
+        listed: Option<Slice>,
+    ) -> Result<Option<Part>, Refusal> {
+        if opened.piece.slice.is_some() {
+            // The origin was asked for just that.
+            return Ok(listed.map(|slice| Part { slice, of: None, partial: true }));
+        }
+        if opened.len.is_none() {
+            // As for measuring: few are held in memory at a time.
+            let _permit = self.probes.acquire().await;
+            opened.whole(MAX_PROBE).await?;
+        }
+        let Some(len) = opened.len else { return Ok(None) };
+        match ranges {
+            Some(ranges) if opened.can_seek() => {
+                Ok(Some(Part { slice: response::within(ranges, len)?, of: Some(len), partial: true }))
+            }
+            _ => Ok(Some(whole(len))),
+        }
     }
 
     async fn measure(&self, opened: &mut Opened, piece: &Piece, inits: &[Piece]) -> Result<Option<u64>, Refusal> {
@@ -236,28 +265,6 @@ const EVERYTHING: Slice = Slice { start: 0, len: u64::MAX };
 
 fn whole(len: u64) -> Part {
     Part { slice: Slice { start: 0, len }, of: Some(len), partial: false }
-}
-
-/// The part that is sent. `None` if an origin does not say how much it sends, and sends more than can be held to count.
-async fn part_of(
-    opened: &mut Opened,
-    ranges: Option<&http_range_header::ParsedRanges>,
-    listed: Option<Slice>,
-) -> Result<Option<Part>, Refusal> {
-    if opened.piece.slice.is_some() {
-        // The origin was asked for just that.
-        return Ok(listed.map(|slice| Part { slice, of: None, partial: true }));
-    }
-    if opened.len.is_none() {
-        opened.whole(MAX_PROBE).await?;
-    }
-    let Some(len) = opened.len else { return Ok(None) };
-    match ranges {
-        Some(ranges) if opened.can_seek() => {
-            Ok(Some(Part { slice: response::within(ranges, len)?, of: Some(len), partial: true }))
-        }
-        _ => Ok(Some(whole(len))),
-    }
 }
 
 /// What is paid for when each range has its own price.

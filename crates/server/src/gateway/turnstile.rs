@@ -57,6 +57,14 @@ impl<G: Gate> Turnstile<G> {
         Self { gate, wait, keep, fetches, seats: Arc::new(Seats(Mutex::new(LruCache::new(REMEMBERED)))) }
     }
 
+    /// Whether the session stands, before anything costly is done for it.
+    ///
+    /// # Errors
+    /// What the gate says.
+    pub(super) async fn stands(&self, token: Token) -> Result<(), Error> {
+        self.gate.stands(token).await
+    }
+
     /// Waits until the piece may leave. Answers the quantity that was counted: `quantity`, or 0 for a repetition.
     ///
     /// # Errors
@@ -72,6 +80,8 @@ impl<G: Gate> Turnstile<G> {
             if let Some(pass) = pass.as_mut()
                 && pass.left > 0
                 && pass.paid_at.elapsed() < keep
+                // After Stop, or for a session that was taken over, nothing is given again.
+                && gate.stands(ticket.token).await.is_ok()
             {
                 pass.left = pass.left.saturating_sub(1);
                 return Ok(0);
@@ -123,6 +133,10 @@ mod tests {
                 1 => Ok(()),
                 _ => Err(Error::new(Code::UnknownChannel, "no such session")),
             }
+        }
+
+        async fn stands(&self, token: Token) -> Result<(), Error> {
+            self.release(token, 0, Duration::ZERO).await
         }
     }
 
