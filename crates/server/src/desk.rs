@@ -9,7 +9,7 @@ use rillpay_channel::{ChannelId, Code, Error};
 
 use crate::app::App;
 use crate::channels::Channel;
-use crate::errors::{self, STALE_CHAIN};
+use crate::errors::{self, OPENS_LIMITED, STALE_CHAIN};
 use crate::session::Session;
 use crate::sockets::Outbox;
 use crate::watcher;
@@ -99,24 +99,25 @@ impl<'a> Desk<'a> {
     }
 
     async fn open(&self, request: &Open) -> Result<Vec<Message>, Error> {
-        if !self.app.admit_open() {
-            return Err(Error::new(Code::RateLimited, "too many channels are being opened; try again in a minute"));
-        }
-        for _ in 0..MAX_OPEN_TRIES {
-            if let Some(answers) = self.try_open(request).await? {
+        for attempt in 0..MAX_OPEN_TRIES {
+            if let Some(answers) = self.try_open(request, attempt == 0).await? {
                 return Ok(answers);
             }
         }
         Err(Error::new(Code::Unavailable, "other servers open channels faster; try again"))
     }
 
-    /// Opens a channel; `None` where another server has taken its key's number first.
-    async fn try_open(&self, request: &Open) -> Result<Option<Vec<Message>>, Error> {
+    /// Opens a channel; `None` where another server has taken its key's number first. What is not in order does not count
+    /// against the number of openings that all share.
+    async fn try_open(&self, request: &Open, counts: bool) -> Result<Option<Vec<Message>>, Error> {
         let tip = self.app.view.fresh()?;
         let row = self.app.channels.fresh_row();
         let key = self.app.seed.channel_key(row)?;
         let offer = &self.app.config.offer;
         let step = offer.open(request, tip, key.public(), row, &self.app.node)?;
+        if counts && !self.app.admit_open() {
+            return Err(OPENS_LIMITED);
+        }
         let Some(Event::Opened { params, .. }) = step.events().first() else {
             return Err(Error::new(Code::InvalidArgument, "an opening without parameters"));
         };

@@ -36,6 +36,10 @@ pub(crate) const NO_SESSION: Error = Error::new(Code::UnknownChannel, "no such s
 /// The payment did not come in time.
 pub(crate) const NOT_PAID: Error = Error::new(Code::NotPaid, "no payment came in time");
 
+/// All visitors together open channels too fast.
+pub(crate) const OPENS_LIMITED: Error =
+    Error::new(Code::RateLimited, "too many channels are being opened; try again in a minute");
+
 /// What a socket does after it answered with a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
@@ -51,6 +55,8 @@ pub(crate) enum Reaction {
 pub(crate) fn reaction(error: &Error) -> Reaction {
     match (error.code(), error.fault()) {
         (Code::OversizedMessage | Code::Superseded, _) => Reaction::Close,
+        // Others may have used it up.
+        _ if *error == OPENS_LIMITED => Reaction::Continue,
         // What an honest page can run into when a block, a stop or a reload comes in between.
         (Code::NotFunded | Code::Closing | Code::NotPaid | Code::UnknownChannel | Code::CloseBelowDelivered, _) => {
             Reaction::Continue

@@ -156,7 +156,7 @@ impl Committer {
             };
             if let Err(error) = &outcome
                 && !matches!(error, StoreError::Conflict | StoreError::Full)
-                && !(matches!(write, Write::Create { .. }) && !self.db.is_autocommit())
+                && (!matches!(write, Write::Create { .. }) || self.db.is_autocommit())
             {
                 transaction = Some(Err(error.clone()));
             }
