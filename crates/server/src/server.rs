@@ -141,6 +141,8 @@ impl Server {
             let _end = watched.shutdown.clone().drop_guard();
             watcher::run(Arc::clone(&watched)).await;
         });
+        // Whoever came before the first look at the chain would only be refused. If it takes long, they are told so.
+        let _ = tokio::time::timeout(PATIENCE, app.view.next_look()).await;
         let told = Arc::new(AtomicBool::new(false));
         let (going_down, by_signal) = (Arc::clone(&app), Arc::clone(&told));
         let signal = async move {

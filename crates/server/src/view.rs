@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rillpay_chain::Chain;
 use rillpay_channel::Error;
+use tokio::sync::Notify;
 
 use crate::errors::STALE_CHAIN;
 
@@ -16,11 +17,12 @@ pub(crate) struct ChainView {
     tip: AtomicU32,
     /// Start of the last whole look; `None` before the first.
     looked: Mutex<Option<Instant>>,
+    look: Notify,
 }
 
 impl ChainView {
     pub(crate) fn new(chain: Arc<dyn Chain>, max_age: Duration) -> Self {
-        Self { chain, max_age, tip: AtomicU32::new(0), looked: Mutex::new(None) }
+        Self { chain, max_age, tip: AtomicU32::new(0), looked: Mutex::new(None), look: Notify::new() }
     }
 
     pub(crate) const fn max_age(&self) -> Duration {
@@ -39,6 +41,12 @@ impl ChainView {
     /// A look that began at `start` is complete.
     pub(crate) fn looked(&self, start: Instant) {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+        self.look.notify_one();
+    }
+
+    /// Returns once a look is complete: at the start, the first one.
+    pub(crate) async fn next_look(&self) {
+        self.look.notified().await;
     }
 
     /// The height of the best block, if both the backend and our own look are recent enough to serve on.
