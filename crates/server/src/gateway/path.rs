@@ -7,7 +7,8 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What may stand unescaped in a path segment (RFC 3986, `pchar`).
+/// What may stand unescaped in a path segment (RFC 3986, `pchar`), but for the semicolon: some origins cut a name off there,
+/// and would answer `film.ts;.vtt` with the film.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -22,7 +23,6 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
     .remove(b'+')
     .remove(b',')
-    .remove(b';')
     .remove(b'=')
     .remove(b':')
     .remove(b'@');
@@ -162,6 +162,11 @@ mod tests {
         // Decoding happens once: this is a file whose name has a percent sign in it.
         assert_eq!(parse("/a%252fb").as_deref(), Some("a%2fb"));
         assert_eq!(MediaPath::parse("/a%252fb%20c").unwrap().encoded(), "a%252fb%20c");
+    }
+
+    #[test]
+    fn no_origin_is_told_to_cut_a_name_off() {
+        assert_eq!(MediaPath::parse("film.ts;.vtt").unwrap().encoded(), "film.ts%3B.vtt");
     }
 
     #[test]
