@@ -55,6 +55,9 @@ export function wasmEnv() {
   return {
     CARGO_TARGET_DIR: wasmTargetDir,
     CC_wasm32_unknown_unknown: clang,
+    // libsecp256k1 takes clang's word that there are 128-bit integers. WebAssembly has none: each product would be a call
+    // to a long routine. With its 64-bit arithmetic a signature takes less than half the time, and no more bytes.
+    CFLAGS_wasm32_unknown_unknown: '-DUSE_FORCE_WIDEMUL_INT64=1',
     ...(archiver && { AR_wasm32_unknown_unknown: archiver }),
     ...(toolchain && { RUSTUP_TOOLCHAIN: toolchain }),
   };
