@@ -117,7 +117,7 @@ export const en: Texts = {
   safety: {
     title: 'Your money’s safety',
     intro:
-      'The site can never take more than what it delivered. If it disappears, you can take your whole deposit back by yourself after some time, with the file or the words below, even without this page.',
+      'Even a dishonest site could take only a small, fixed amount more than what it delivered. If it disappears, you can take your whole deposit back by yourself after some time, with the file or the words below, even without this page.',
     file: 'Save your refund file',
     fileText: 'A file with ready-made refunds. Any Bitcoin tool can send them once the deposit’s time is over.',
     words: 'Recovery words',
