@@ -2,10 +2,10 @@
 //!
 //! | target | what the bytes are | what must hold |
 //! | --- | --- | --- |
-//! | [`decoder`] | frames and stored events, as they come and as mutations of valid ones | no panic, one encoding per value |
+//! | [`decoder()`] | frames and stored events, as they come and as mutations of valid ones | no panic, one encoding per value |
 //! | [`actions`] | what happens to one payer and one payee: [`Action`]s | the invariants of [`World`], after every action and at the end |
 //!
-//! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive`] drives them on stable Rust for
+//! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive()`] drives them on stable Rust for
 //! a bounded time, over the kept inputs in `fuzz/corpus` and over random ones. What an input of [`actions`] means,
 //! [`plan`] shows.
 //!

@@ -36,7 +36,7 @@ pub struct Offer {
 
 impl Offer {
     /// Answers a request for a channel; `key` is the payee's fresh key number `key_index`, `tip` the height of the best
-    /// block. Give the saved decision to [`Payee::create`].
+    /// block. Give the saved decision to [`super::Payee::create`].
     ///
     /// # Errors
     /// [`Code::WrongNetwork`], [`Code::InvalidReturnScript`], [`Code::WrongKey`], [`Code::UnacceptableTerms`],

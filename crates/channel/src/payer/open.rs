@@ -54,7 +54,7 @@ impl Request {
     }
 
     /// Checks the payee's answer against everything asked for. `tip` is the height of the best block as the payer sees
-    /// it. Give the saved decision to [`Payer::create`].
+    /// it. Give the saved decision to [`super::Payer::create`].
     ///
     /// # Errors
     /// [`Code::WrongNetwork`], [`Code::WrongKey`], [`Code::UnacceptableTerms`], [`Code::DepositTooSmall`],
