@@ -18,6 +18,10 @@ use crate::spend::{Spend, Spent, spend, sum};
 /// `MAX_STANDARD_TX_WEIGHT`) at about 660 units each.
 pub const MAX_CHANNELS: usize = 500;
 
+/// What one more channel adds to a merged settlement, in virtual bytes: input 41 + 35 (P2SH), witness (72 + 72 + 115 + 5)
+/// / 4, change at most 43.
+const CLAIM_VBYTES: u64 = 185;
+
 /// One channel to settle.
 pub struct Claim<'a> {
     /// Its parameters.
@@ -31,6 +35,15 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// Whether it brings more than it adds to the fee of a merged settlement.
+    ///
+    /// # Errors
+    /// [`Code::WrongKey`] for a key that is not the channel's, [`Code::ExceedsCapacity`].
+    pub fn is_economic(&self, fee_rate: FeeRate) -> Result<bool, Error> {
+        let (_, gain) = self.split()?;
+        Ok(fee_rate.fee_vb(CLAIM_VBYTES).is_some_and(|fee| gain > fee))
+    }
+
     /// The payer's output, if there is one, and what the payee gets, before the fee.
     fn split(&self) -> Result<(Option<TxOut>, Amount), Error> {
         if self.key.public() != self.params.payee {

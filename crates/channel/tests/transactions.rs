@@ -171,6 +171,21 @@ fn what_cannot_be_settled_says_why() {
     assert_eq!(error.code(), Code::ExceedsCapacity);
 }
 
+/// The estimate of what a channel costs in a settlement is never below what it does cost.
+#[test]
+fn a_claim_is_economic_when_it_brings_more_than_it_costs() {
+    let channels: Vec<_> = (0..50).map(|number| Channel::new(number, FundingKind::P2shP2wsh, CAPACITY)).collect();
+    let claims: Vec<_> = channels.iter().map(|channel| channel.claim(600_000)).collect();
+    let size = |claims: &[Claim<'_>]| settle(claims, &pay_to(8), rate(1)).unwrap().fee.to_sat();
+    let one_more = (size(&claims) - size(&claims[..49])).max(size(&claims[..2]) - size(&claims[..1]));
+    let economic = |cumulative| channels[0].claim(cumulative).is_economic(rate(1)).unwrap();
+    assert!(!economic(0) && !economic(one_more) && economic(one_more + 25));
+    // What is left would be dust: the whole capacity is the gain.
+    assert!(Channel::new(0, FundingKind::P2wsh, 400).claim(200).is_economic(rate(2)).unwrap());
+    let stranger = Claim { key: &channels[0].payer, ..channels[0].claim(600_000) };
+    assert_eq!(stranger.is_economic(rate(1)).unwrap_err().code(), Code::WrongKey);
+}
+
 #[test]
 fn a_hundred_channels_in_one_transaction() {
     for kind in [FundingKind::P2shP2wsh, FundingKind::P2wsh] {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rillpay_chain::{ChainError, Reason};
-use rillpay_channel::bitcoin::{Amount, FeeRate, OutPoint};
-use rillpay_channel::commitment::{Funding, Paid, dust_limit};
+use rillpay_channel::bitcoin::{FeeRate, OutPoint};
+use rillpay_channel::commitment::{Funding, Paid};
 use rillpay_channel::keys::Key;
 use rillpay_channel::settlement::{Claim, MAX_CHANNELS, settle};
 use rillpay_channel::{ChannelParams, Code, Error};
@@ -23,9 +23,6 @@ use crate::watchlist::Watch;
 
 /// Blocks that an ordinary settlement may take; one that is due asks for the next block.
 const PATIENT_TARGET: u16 = 6;
-/// What one more channel adds to a merged settlement, in virtual bytes: input 41 + 35 (P2SH), witness (72 + 72 + 115 + 5)
-/// / 4, change at most 43.
-const CLAIM_VBYTES: u64 = 185;
 /// The pause after a settlement that did not go well.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -53,6 +50,12 @@ struct OwnedClaim {
     funding: Funding,
     paid: Paid,
     key: Key,
+}
+
+impl OwnedClaim {
+    const fn borrowed(&self) -> Claim<'_> {
+        Claim { params: &self.params, funding: self.funding, paid: self.paid, key: &self.key }
+    }
 }
 
 impl Settler {
@@ -251,10 +254,7 @@ impl Settler {
         if claims.is_empty() {
             return Ok(None);
         }
-        let borrowed: Vec<_> = claims
-            .iter()
-            .map(|claim| Claim { params: &claim.params, funding: claim.funding, paid: claim.paid, key: &claim.key })
-            .collect();
+        let borrowed: Vec<_> = claims.iter().map(OwnedClaim::borrowed).collect();
         let settled = match settle(&borrowed, &app.config.payout, rate) {
             Err(error) if error.code() == Code::Uneconomic => {
                 let flagged = claims.iter().filter(|claim| self.flag(claim.row, rate)).count();
@@ -299,17 +299,20 @@ impl Settler {
         let mut claims = Vec::with_capacity(group.len());
         for watch in group {
             match claim(app, watch).await {
-                Ok(claim) if claim.key.public() != claim.params.payee => {
-                    self.flag(watch.row, FeeRate::ZERO);
-                    tracing::error!(channel = %watch.id, "this server's seed is not the one the channel was opened with");
-                }
-                Ok(claim) if is_economic(&claim, rate) => claims.push(claim),
-                Ok(claim) => {
-                    if self.flag(watch.row, rate) {
-                        let amount = claim.paid.cumulative;
-                        tracing::warn!(channel = %watch.id, %amount, %rate, "uneconomic to settle; kept until fees fall");
+                Ok(claim) => match claim.borrowed().is_economic(rate) {
+                    Ok(true) => claims.push(claim),
+                    Ok(false) => {
+                        if self.flag(watch.row, rate) {
+                            let amount = claim.paid.cumulative;
+                            tracing::warn!(channel = %watch.id, %amount, %rate, "uneconomic to settle; kept until fees fall");
+                        }
                     }
-                }
+                    // Above all a seed that is not the one the channel was opened with.
+                    Err(error) => {
+                        self.flag(watch.row, FeeRate::ZERO);
+                        tracing::error!(channel = %watch.id, %error, "this channel cannot be settled");
+                    }
+                },
                 Err(error) if error.code() == Code::CorruptedStore => {
                     self.flag(watch.row, FeeRate::ZERO);
                     tracing::error!(channel = %watch.id, "a damaged channel cannot be settled");
@@ -348,12 +351,4 @@ async fn claim(app: &Arc<App>, watch: &Watch) -> Result<OwnedClaim, Error> {
     });
     let (params, funding, paid) = parts.await?;
     Ok(OwnedClaim { row: watch.row, params, funding, paid, key: app.seed.channel_key(watch.row)? })
-}
-
-/// Whether a claim brings more than what it adds to the fee of a merged transaction.
-fn is_economic(claim: &OwnedClaim, rate: FeeRate) -> bool {
-    let change = claim.funding.capacity.checked_sub(claim.paid.cumulative).unwrap_or(Amount::ZERO);
-    let gain =
-        if change < dust_limit(&claim.params.return_script) { claim.funding.capacity } else { claim.paid.cumulative };
-    rate.fee_vb(CLAIM_VBYTES).is_some_and(|fee| gain > fee)
 }
