@@ -8,6 +8,7 @@
 //! | backend | what answers | for |
 //! | --- | --- | --- |
 //! | [`kernel`] | Bitcoin Core's validation code inside this process, on regtest, with a block maker and a wallet | tests, the demo: nothing to install, real rules |
+//! | [`bitcoind`] | a Bitcoin Core node, over JSON-RPC, and an index of the followed scripts | real money |
 //!
 //! The data types serialise to Esplora's JSON field for field, so a server can put Esplora's API in front of any
 //! backend without translating.
@@ -21,6 +22,8 @@
 //! * **A refusal is not a failure.** [`ChainError::Refused`] is the network's verdict on a transaction;
 //!   every other error is about reaching the backend ([`ChainError::fault`] tells them apart).
 
+#[cfg(feature = "bitcoind")]
+pub mod bitcoind;
 mod chain;
 mod error;
 mod fees;
