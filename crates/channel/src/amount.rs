@@ -1,7 +1,8 @@
 //! Millisatoshi, the unit in which delivery is accounted.
 //!
 //! Signatures are in whole satoshi ([`bitcoin::Amount`]); what is owed is counted a thousand times finer, so that small
-//! prices add up without loss. Going from one to the other always rounds **up**: a signature covers what is owed.
+//! prices add up without loss. Going from one to the other rounds **up** in one-way channels: a signature covers what is owed.
+//! Outputs of `revocable` channels are rounded down, as BOLT 3 has it; miners get the rest.
 
 use std::fmt;
 
@@ -37,6 +38,11 @@ impl Msat {
         Amount::from_sat(self.0.div_ceil(1000))
     }
 
+    /// The whole satoshi in this amount: what an output of a commitment holds (BOLT 3).
+    pub const fn to_amount_floor(self) -> Amount {
+        Amount::from_sat(self.0 / 1000)
+    }
+
     /// The sum, or `None` above [`Msat::MAX_MONEY`].
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::new)
@@ -70,9 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_up_to_whole_satoshi() {
-        for (msat, sat) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
-            assert_eq!(Msat::new(msat).unwrap().to_amount_ceil(), Amount::from_sat(sat));
+    fn rounds_to_whole_satoshi() {
+        for (msat, up, down) in [(0, 0, 0), (1, 1, 0), (999, 1, 0), (1000, 1, 1), (1001, 2, 1)] {
+            assert_eq!(Msat::new(msat).unwrap().to_amount_ceil(), Amount::from_sat(up));
+            assert_eq!(Msat::new(msat).unwrap().to_amount_floor(), Amount::from_sat(down));
         }
     }
 
@@ -84,5 +91,11 @@ mod tests {
         assert_eq!(Msat::MAX_MONEY.checked_add(Msat(1)), None);
         assert_eq!(Msat::ZERO.checked_sub(Msat(1)), None);
         assert_eq!(Msat::ZERO.saturating_sub(Msat(1)), Msat::ZERO);
+        assert_eq!(Msat(3).saturating_sub(Msat(1)), Msat(2));
+    }
+
+    #[test]
+    fn shows_its_unit() {
+        assert_eq!(format!("{} {:?}", Msat(7), Msat(7)), "7 msat 7 msat");
     }
 }

@@ -145,8 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_again_counts_for_the_day_and_the_site_whatever_the_limits() {
+        let spent = Spent { day: 3, in_day: msat(2), site: msat(7) };
+        let budget = Budget::new(Limits { day: Some(msat(2)), ..Limits::default() }, spent);
+        assert_eq!(budget.found(msat(5)), Spent { day: 3, in_day: msat(7), site: msat(12) });
+    }
+
+    #[test]
     fn never_overflows() {
         let budget = Budget::new(Limits::default(), Spent { site: Msat::MAX_MONEY, ..Spent::default() });
         assert!(budget.reserve(msat(1), 0).is_err());
+        assert_eq!(budget.found(msat(1)).site, Msat::MAX_MONEY);
     }
 }

@@ -4,12 +4,16 @@
 //! bytes, lengths beyond a field's bound and numbers out of range are refused, and nothing is allocated for a length
 //! before the bytes are there.
 
+use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
-use bitcoin::{Amount, OutPoint, ScriptBuf, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 
 use crate::amount::Msat;
 use crate::error::{Code, Error};
+
+/// The longest transaction in a stored event, in bytes: some hundred inputs.
+pub(crate) const MAX_TRANSACTION: u16 = 32_000;
 
 /// What cannot be parsed.
 pub(crate) const fn malformed(text: &'static str) -> Error {
@@ -65,7 +69,12 @@ impl<'a> Reader<'a> {
         if length > max {
             return Err(malformed("a field is longer than allowed"));
         }
-        let (head, tail) = self.0.split_at_checked(length.into()).ok_or(malformed("too short"))?;
+        self.take(length.into())
+    }
+
+    /// So many bytes.
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let (head, tail) = self.0.split_at_checked(length).ok_or(malformed("too short"))?;
         self.0 = tail;
         Ok(head)
     }
@@ -106,6 +115,28 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn outpoint(&mut self) -> Result<OutPoint, Error> {
         Ok(OutPoint { txid: self.txid()?, vout: self.u32()? })
+    }
+
+    /// A transaction behind a two-byte length of at most [`MAX_TRANSACTION`].
+    pub(crate) fn transaction(&mut self) -> Result<Transaction, Error> {
+        let length = self.u16()?;
+        if length > MAX_TRANSACTION {
+            return Err(malformed("a transaction is longer than allowed"));
+        }
+        deserialize(self.take(length.into())?).map_err(|_| malformed("not a transaction"))
+    }
+
+    /// Values behind a two-byte count of at most `max`.
+    pub(crate) fn list<T>(
+        &mut self,
+        max: usize,
+        read: impl Fn(&mut Self) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let count = self.u16()?;
+        if usize::from(count) > max {
+            return Err(malformed("a list is longer than it can become"));
+        }
+        (0..count).map(|_| read(self)).collect()
     }
 
     /// A value behind a presence flag.
@@ -190,11 +221,79 @@ impl Writer {
         self.txid(&outpoint.txid).u32(outpoint.vout)
     }
 
+    /// See [`Reader::transaction`]; one that is too long is cut, and its reader refuses it.
+    pub(crate) fn transaction(&mut self, transaction: &Transaction) -> &mut Self {
+        let bytes = serialize(transaction);
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        self.u16(length).raw(bytes.get(..length.into()).unwrap_or(&bytes))
+    }
+
+    /// Values behind a two-byte count. Longer lists never come about; one that did would be refused by its reader.
+    pub(crate) fn list<T>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = T>,
+        write: impl Fn(&mut Self, T),
+    ) -> &mut Self {
+        self.u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
+        values.for_each(|value| write(self, value));
+        self
+    }
+
     pub(crate) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) -> &mut Self {
         self.bool(value.is_some());
         if let Some(value) = value {
             write(self, value);
         }
         self
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+    use bitcoin::{TxIn, TxOut};
+
+    use super::*;
+
+    /// A transaction of so many bytes.
+    fn transaction(size: usize) -> Transaction {
+        let of = |script: usize| Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn::default()],
+            output: vec![TxOut { value: Amount::ONE_SAT, script_pubkey: ScriptBuf::from_bytes(vec![0; script]) }],
+        };
+        // The script's length takes three bytes from here on.
+        let rest = of(300).total_size() - 300;
+        of(size - rest)
+    }
+
+    fn written(transaction: &Transaction) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.transaction(transaction);
+        w.finish()
+    }
+
+    #[test]
+    fn a_transaction_is_read_up_to_its_bound() {
+        let longest = usize::from(MAX_TRANSACTION);
+        for size in [400, longest - 1, longest] {
+            let (transaction, mut bytes) = (transaction(size), written(&transaction(size)));
+            assert_eq!(bytes.len(), size + 2);
+            let mut r = Reader::new(&bytes);
+            assert_eq!(r.transaction().unwrap(), transaction);
+            r.finish().unwrap();
+            bytes.pop();
+            assert_eq!(Reader::new(&bytes).transaction().unwrap_err().code(), Code::MalformedMessage);
+        }
+        // Longer than its length can say, it is cut, and refused.
+        for size in [longest + 1, usize::from(u16::MAX) + 1] {
+            assert_eq!(
+                Reader::new(&written(&transaction(size))).transaction().unwrap_err().code(),
+                Code::MalformedMessage
+            );
+        }
     }
 }

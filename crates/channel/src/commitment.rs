@@ -1,9 +1,12 @@
-//! Commitments of the `cltv` kind: the payer signs what it wants back, and nothing else.
+//! Commitments: the payer signs what it wants back, and nothing else.
 //!
-//! Commitment *n* has version 2, lock time 0 and input sequence 0xfffffffd, and pays the payer's change
-//! (`capacity - cumulative`). Signed with `SIGHASH_SINGLE|ANYONECANPAY` it fixes only its own input and that change: the
-//! payee adds its own output, chooses the fee at the close, and may merge many channels into one transaction. A change
-//! that would be dust cannot be relayed: then the payer signs `NONE|ANYONECANPAY` and the whole capacity is the payee's.
+//! Commitment *n* has version 2 and input sequence 0xfffffffd, and pays the payer's change (`capacity - cumulative`). Its
+//! lock time is 0, or its place on the ladder of a `timelock` channel ([`crate::kind`]). Signed with
+//! `SIGHASH_SINGLE|ANYONECANPAY` it fixes only its own input, that change and the lock time: the payee adds its own output,
+//! chooses the fee at the close, and may merge many channels into one transaction. A change that would be dust cannot be
+//! relayed: then the payer signs `NONE|ANYONECANPAY` and the whole capacity is the payee's.
+//!
+//! What the payee signs for the payer has the same form with the sides exchanged: [`crate::grant`].
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -50,6 +53,8 @@ pub struct SeenOutput {
 /// A payment: the cumulative amount and the payer's signature over the commitment that pays it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paid {
+    /// The commitment's nLockTime: 0, or a rung of the ladder of a `timelock` channel.
+    pub lock: u32,
     /// Everything paid on this channel so far, this payment included.
     pub cumulative: Amount,
     /// The payer's, over the commitment.
@@ -58,11 +63,11 @@ pub struct Paid {
 
 impl Paid {
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.amount(self.cumulative).signature(&self.signature);
+        w.u32(self.lock).amount(self.cumulative).signature(&self.signature);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { cumulative: r.amount()?, signature: r.signature()? })
+        Ok(Self { lock: r.u32()?, cumulative: r.amount()?, signature: r.signature()? })
     }
 }
 
@@ -71,42 +76,51 @@ pub fn dust_limit(script: &Script) -> Amount {
     script.minimal_non_dust()
 }
 
+/// What is left of `capacity` when `cumulative` is paid.
+///
+/// # Errors
+/// [`Code::ExceedsCapacity`].
+pub(crate) fn rest(capacity: Amount, cumulative: Amount) -> Result<Amount, Error> {
+    capacity
+        .checked_sub(cumulative)
+        .ok_or_else(|| Error::new(Code::ExceedsCapacity, "more than the channel holds").with(Detail::Amount(capacity)))
+}
+
+/// An output of `value`; `None` where it would be dust.
+pub(crate) fn output(value: Amount, script: &Script) -> Option<TxOut> {
+    (value >= dust_limit(script)).then(|| TxOut { value, script_pubkey: script.to_owned() })
+}
+
 /// The payer's output when `cumulative` of `capacity` is paid; `None` where it would be dust.
 ///
 /// # Errors
 /// [`Code::ExceedsCapacity`].
 pub fn change(params: &ChannelParams, capacity: Amount, cumulative: Amount) -> Result<Option<TxOut>, Error> {
-    let value = capacity.checked_sub(cumulative).ok_or_else(|| {
-        Error::new(Code::ExceedsCapacity, "more than the channel holds").with(Detail::Amount(capacity))
-    })?;
-    let script_pubkey = &params.return_script;
-    Ok((value >= dust_limit(script_pubkey)).then(|| TxOut { value, script_pubkey: script_pubkey.clone() }))
+    Ok(output(rest(capacity, cumulative)?, &params.return_script))
 }
 
-/// What the payer's signature covers when it pays `cumulative`.
-pub(crate) const fn sighash_type(change: Option<&TxOut>) -> EcdsaSighashType {
-    match change {
+/// What a signature covers that secures this output for its signer, or nothing.
+pub(crate) const fn sighash_type(secured: Option<&TxOut>) -> EcdsaSighashType {
+    match secured {
         Some(_) => EcdsaSighashType::SinglePlusAnyoneCanPay,
         None => EcdsaSighashType::NonePlusAnyoneCanPay,
     }
 }
 
-/// The message (BIP 143) that the payer signs to pay `cumulative`, and its hash type.
-///
-/// # Errors
-/// [`Code::ExceedsCapacity`].
-pub fn sighash(
+/// The message (BIP 143) that one side signs so that the other may spend the funding from `lock` on, in a transaction
+/// that holds `secured` at the place of its input; and its hash type.
+pub(crate) fn message(
     params: &ChannelParams,
     funding: &Funding,
-    cumulative: Amount,
+    lock: u32,
+    secured: Option<TxOut>,
 ) -> Result<(Message, EcdsaSighashType), Error> {
-    let change = change(params, funding.capacity, cumulative)?;
-    let kind = sighash_type(change.as_ref());
+    let kind = sighash_type(secured.as_ref());
     let commitment = Transaction {
         version: Version::TWO,
-        lock_time: LockTime::ZERO,
+        lock_time: LockTime::from_consensus(lock),
         input: vec![TxIn { previous_output: funding.outpoint, sequence: SEQUENCE, ..TxIn::default() }],
-        output: change.into_iter().collect(),
+        output: secured.into_iter().collect(),
     };
     let hash = SighashCache::new(&commitment)
         .p2wsh_signature_hash(0, &params.witness_script(), funding.capacity, kind)
@@ -114,25 +128,49 @@ pub fn sighash(
     Ok((Message::from_digest(hash.to_byte_array()), kind))
 }
 
-/// The payer pays `cumulative`.
+/// The message (BIP 143) that the payer signs to pay `cumulative` by a commitment with this nLockTime, and its hash type.
 ///
 /// # Errors
 /// [`Code::ExceedsCapacity`].
-pub fn pay(params: &ChannelParams, funding: &Funding, cumulative: Amount, payer: &Key) -> Result<Paid, Error> {
-    let (message, _) = sighash(params, funding, cumulative)?;
-    Ok(Paid { cumulative, signature: secp().sign_ecdsa(&message, payer.secret()) })
+pub fn sighash(
+    params: &ChannelParams,
+    funding: &Funding,
+    lock: u32,
+    cumulative: Amount,
+) -> Result<(Message, EcdsaSighashType), Error> {
+    message(params, funding, lock, change(params, funding.capacity, cumulative)?)
+}
+
+/// The payer pays `cumulative`, by a commitment with the nLockTime `lock`: 0 at the end of a channel and in a `cltv`
+/// channel, else [`ChannelParams::next_lock`].
+///
+/// # Errors
+/// [`Code::ExceedsCapacity`].
+pub fn pay(
+    params: &ChannelParams,
+    funding: &Funding,
+    lock: u32,
+    cumulative: Amount,
+    payer: &Key,
+) -> Result<Paid, Error> {
+    let (message, _) = sighash(params, funding, lock, cumulative)?;
+    Ok(Paid { lock, cumulative, signature: secp().sign_ecdsa(&message, payer.secret()) })
 }
 
 impl Paid {
-    /// Checks that the payer signed this payment, for this channel and this funding.
+    /// Checks that the payer signed this payment, for this channel and this funding, at a lock time that it may have:
+    /// 0, or one of the ladder.
     ///
     /// # Errors
-    /// [`Code::ExceedsCapacity`], [`Code::InvalidSignature`], [`Code::HighS`].
+    /// [`Code::ExceedsCapacity`], [`Code::WrongLock`], [`Code::InvalidSignature`], [`Code::HighS`].
     pub fn verify(&self, params: &ChannelParams, funding: &Funding) -> Result<(), Error> {
         if self.cumulative > params.spendable(funding.capacity) {
             return refuse(Code::ExceedsCapacity, "more than the channel holds");
         }
-        let (message, _) = sighash(params, funding, self.cumulative)?;
+        if self.lock != 0 && !params.is_rung(self.lock) {
+            return refuse(Code::WrongLock, "no commitment of this channel has this lock time");
+        }
+        let (message, _) = sighash(params, funding, self.lock, self.cumulative)?;
         verify(&message, &self.signature, &params.payer)
     }
 }

@@ -3,63 +3,11 @@
 //! Codes cross the wire and the JavaScript boundary; the texts may change, the codes may not.
 
 use bitcoin::Amount;
+pub use rillpay_wire::{Fault, codes};
 
 use crate::wire::ChannelState;
 
-/// Who has to change something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The peer broke the protocol: what it sent is refused and may be held against it.
-    PeerMisbehaved,
-    /// The peer follows rules that we do not share, or has terms that we do not accept.
-    PeerIncompatible,
-    /// Our own caller asked for something that cannot be done.
-    Misuse,
-    /// The world: the chain, a full disk, a lost network, the passing of time.
-    Environment,
-}
-
-impl Fault {
-    /// The word for this fault in JavaScript errors and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerMisbehaved => "peer_misbehaved",
-            Self::PeerIncompatible => "peer_incompatible",
-            Self::Misuse => "misuse",
-            Self::Environment => "environment",
-        }
-    }
-}
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $fault:ident;)*) => {
-        /// Why something was refused. [`Code::as_str`] is stable and crosses the wire.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $name,)* }
-
-        impl Code {
-            /// Every code, for tests and documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The stable text of the code.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
-            }
-
-            /// Whose fault it is, seen from the side that reports it.
-            pub const fn fault(self) -> Fault {
-                match self { $(Self::$name => Fault::$fault,)* }
-            }
-
-            /// The code with this text, if it is one of ours.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($code => Some(Self::$name),)* _ => None }
-            }
-        }
-    };
-}
-
-codes! {
+rillpay_wire::codes! {
     /// A frame that cannot be parsed: too short, trailing bytes, a field out of its range.
     MalformedMessage = "malformed_message", PeerMisbehaved;
     /// A frame longer than [`crate::wire::MAX_FRAME`].
@@ -78,6 +26,18 @@ codes! {
     InvalidSignature = "invalid_signature", PeerMisbehaved;
     /// A signature with a high S value, which could be altered by others (BIP 146).
     HighS = "high_s", PeerMisbehaved;
+    /// A per-commitment secret that does not revoke the commitment it is for.
+    InvalidSecret = "invalid_secret", PeerMisbehaved;
+    /// An update that leaves its party less than its reserve and, as the opener, the commitment's fee.
+    Unaffordable = "unaffordable", PeerMisbehaved;
+    /// A payment outside the bounds that its receiver set, or whose expiry is no block height.
+    HtlcOutOfBounds = "htlc_out_of_bounds", PeerMisbehaved;
+    /// The end of a payment that is not under way for good, or that is ending already.
+    UnknownHtlc = "unknown_htlc", PeerMisbehaved;
+    /// The other side of a two-way channel has lost what it knew, or claims to: the channel cannot go on.
+    PeerBehind = "peer_behind", PeerMisbehaved;
+    /// A preimage that does not fit the payment.
+    WrongPreimage = "wrong_preimage", PeerMisbehaved;
     /// Terms outside what this side agrees to (price, window, margins, expiry, bounds).
     UnacceptableTerms = "unacceptable_terms", PeerIncompatible;
     /// A return script of a kind that is not relayed or cannot be paid.
@@ -102,8 +62,14 @@ codes! {
     PieceTooLarge = "piece_too_large", PeerIncompatible;
     /// What is left of the deposit does not cover what is asked for.
     DepositSpent = "deposit_spent", Environment;
+    /// The channel has made as many payments as its ladder of lock times allows.
+    UpdatesSpent = "updates_spent", Environment;
+    /// A commitment with another lock time than its place on the ladder has.
+    WrongLock = "wrong_lock", PeerMisbehaved;
     /// A closing amount below what was delivered.
     CloseBelowDelivered = "close_below_delivered", PeerMisbehaved;
+    /// A deposit that the payee keeps for now: something was delivered for it, or it may still be paid on.
+    NotReclaimable = "not_reclaimable", PeerMisbehaved;
     /// The channel is closing or closed; nothing more can be paid on it.
     Closing = "closing", PeerMisbehaved;
     /// The channel is too close to its expiry (or past it) for what was asked.
@@ -206,6 +172,13 @@ mod tests {
             assert!(Code::ALL[n + 1..].iter().all(|other| other.as_str() != code.as_str()));
         }
         assert_eq!(Code::parse("no_such_code"), None);
+    }
+
+    #[test]
+    fn an_error_shows_its_sentence_and_whose_fault_it_is() {
+        let error = Error::new(Code::OverBudget, "a sentence").with(Detail::Height(7));
+        assert_eq!((error.to_string().as_str(), error.text()), ("a sentence", "a sentence"));
+        assert_eq!((error.fault(), error.detail()), (Fault::Environment, Some(&Detail::Height(7))));
     }
 
     #[test]

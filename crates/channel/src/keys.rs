@@ -3,11 +3,17 @@
 //! | path | key |
 //! | --- | --- |
 //! | `m/12065'/coin'/kind'/channel'/0'` | signs commitments and refunds, or settlements on the payee's side |
+//! | `m/12065'/coin'/2'/channel'/0'` to `5'` | a `revocable` channel's base keys ([`crate::revocable::BaseKeys::from_seed`]) |
 //! | `m/12065'/coin'/255'/0'/0'` | the operator's node key: signs parameters and statements |
 //! | `m/84'/coin'/0'/0/channel` | BIP 84 receive address: change and refunds come back here |
+//! | `m/84'/coin'/0'` | the account of the page's own wallet, to which those addresses belong |
 //!
 //! `coin` is 0 on the main network and 1 on the test networks (SLIP 44); `kind` is 0 for `cltv`. The return keys are
 //! those of an ordinary BIP 84 wallet, so that the words alone, in any such wallet, show the money that came back.
+//!
+//! A payer's channels have even numbers ([`channel_number`]). The odd ones are left to a wallet of the same words, which
+//! gives its receive addresses to others ([`wallet_number`]): whoever pays to one of those, or is paid from it, is not to
+//! be found again by a payee, who sees where a channel returns to.
 
 use bip39::Mnemonic;
 use bitcoin::bip32::{ChildNumber, Xpriv};
@@ -19,8 +25,20 @@ use crate::secp::secp;
 
 /// The purpose level of our own paths. Not a BIP number; the book's chapter 12 and BIP 65 stand behind the digits.
 const PURPOSE: u32 = 12_065;
+/// The level-3 number of `revocable` channels.
+const REVOCABLE: u32 = 2;
 /// The level-3 number of the node key, far from any channel kind.
 const NODE: u32 = 255;
+
+/// The first number from `least` on that a payer may give to a new channel.
+pub const fn channel_number(least: u32) -> u32 {
+    least.saturating_add(least & 1)
+}
+
+/// The first number from `least` on whose receive address a wallet may give to others.
+pub const fn wallet_number(least: u32) -> u32 {
+    least | 1
+}
 
 /// A secret key that never prints and is wiped when dropped.
 pub struct Key(SecretKey);
@@ -38,6 +56,11 @@ impl Key {
 
     pub(crate) const fn secret(&self) -> &SecretKey {
         &self.0
+    }
+
+    /// The bare secret, for another library that wraps it anew; the copy is the caller's to wipe.
+    pub const fn expose(&self) -> SecretKey {
+        self.0
     }
 }
 
@@ -80,6 +103,11 @@ impl Seed {
         self.hardened(&[PURPOSE, self.coin, 0, index, 0])
     }
 
+    /// Key number `purpose` of `revocable` channel `index`.
+    pub(crate) fn revocable_key(&self, index: u32, purpose: u32) -> Result<Key, Error> {
+        self.hardened(&[PURPOSE, self.coin, REVOCABLE, index, purpose])
+    }
+
     /// The operator's node key.
     ///
     /// # Errors
@@ -94,6 +122,15 @@ impl Seed {
     /// [`Code::InvalidArgument`] for an index out of range.
     pub fn return_key(&self, index: u32) -> Result<Key, Error> {
         self.derive([hardened(84)?, hardened(self.coin)?, hardened(0)?, normal(0)?, normal(index)?])
+    }
+
+    /// The key of BIP 84 account 0, from which a wallet of the same words derives all its addresses.
+    ///
+    /// # Errors
+    /// None in practice: the path is fixed and in range.
+    pub fn account(&self) -> Result<Xpriv, Error> {
+        let path = [hardened(84)?, hardened(self.coin)?, hardened(0)?];
+        self.root.derive_priv(secp(), &path).map_err(|_| underivable())
     }
 
     /// The P2WPKH script of [`Seed::return_key`].
@@ -111,10 +148,7 @@ impl Seed {
     }
 
     fn derive(&self, path: [ChildNumber; 5]) -> Result<Key, Error> {
-        self.root
-            .derive_priv(secp(), &path)
-            .map(|key| Key(key.private_key))
-            .map_err(|_| Error::new(Code::InvalidArgument, "this key cannot be derived; take the next index"))
+        self.root.derive_priv(secp(), &path).map(|key| Key(key.private_key)).map_err(|_| underivable())
     }
 }
 
@@ -160,6 +194,10 @@ fn normal(index: u32) -> Result<ChildNumber, Error> {
     ChildNumber::from_normal_idx(index).map_err(|_| out_of_range())
 }
 
+const fn underivable() -> Error {
+    Error::new(Code::InvalidArgument, "this key cannot be derived; take the next index")
+}
+
 const fn out_of_range() -> Error {
     Error::new(Code::InvalidArgument, "a key index must be below 2^31")
 }
@@ -201,11 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn channels_and_wallets_share_no_number() {
+        assert_eq!([0, 1, 2, 7].map(channel_number), [0, 2, 2, 8]);
+        assert_eq!([0, 1, 2, 7].map(wallet_number), [1, 1, 3, 7]);
+        // Beyond what can be derived.
+        assert!(channel_number(u32::MAX) >= 1 << 31);
+    }
+
+    #[test]
     fn words_are_checked_and_made_canonical() {
         assert_eq!(canonical_words(&WORDS.to_uppercase().replace(' ', "  \n")).unwrap(), WORDS);
         for bad in ["", "abandon", &WORDS.replace("about", "above"), &"abandon ".repeat(1000)] {
             assert_eq!(canonical_words(bad).unwrap_err().code(), Code::InvalidWords);
         }
+        // Bounded before anything is made of it.
+        let padded = |length| format!("{WORDS}{}", " ".repeat(length - WORDS.len()));
+        assert_eq!(canonical_words(&padded(512)).unwrap(), WORDS);
+        assert_eq!(canonical_words(&padded(513)).unwrap_err().code(), Code::InvalidWords);
         let fresh = new_words(&[7; 16]).unwrap();
         assert_eq!(canonical_words(&fresh).unwrap(), fresh);
         assert!(Seed::from_words(&fresh, Network::Signet).unwrap().channel_key(1 << 31).is_err());

@@ -10,9 +10,14 @@
 //! | --- | --- |
 //! | [`keys`] | BIP 39 words to BIP 32 keys, one per channel and role |
 //! | [`params`] | what both sides agree on, the channel's id, the signed statements |
-//! | [`script`], [`commitment`], [`settlement`], [`refund`] | the `cltv` kind's script and its three transactions |
+//! | [`kind`] | what sets the kinds of channel apart |
+//! | [`margin`] | how long before its expiry a channel stops and settles |
+//! | [`script`], [`commitment`], [`settlement`] | the funding's scripts, the payer's signatures, and what the payee makes of them |
+//! | [`fee`] | what transactions pay to miners, and what a replacement pays |
+//! | [`grant`], [`refund`] | the payee's signatures, and what the payer makes of them |
 //! | [`tariff`], [`amount`], [`budget`] | price, meter, millisatoshi, the payer's own limits |
 //! | [`payer`], [`payee`] | the two machines |
+//! | [`revocable`] | channels both ways, that punish old states: BOLT 2, 3 and 5 |
 //! | [`persist`] | store first, act second, in types |
 //! | [`wire`] | messages |
 //! | [`error`] | stable codes, and whose fault it is |
@@ -28,12 +33,17 @@ pub mod budget;
 mod codec;
 pub mod commitment;
 pub mod error;
+pub mod fee;
+pub mod grant;
 pub mod keys;
+pub mod kind;
+pub mod margin;
 pub mod params;
 pub mod payee;
 pub mod payer;
 pub mod persist;
 pub mod refund;
+pub mod revocable;
 pub mod script;
 mod secp;
 pub mod settlement;
@@ -47,6 +57,7 @@ pub mod wire;
 pub use bitcoin;
 
 pub use amount::Msat;
-pub use error::{Code, Detail, Error, Fault};
+pub use error::{Code, Detail, Error, Fault, codes};
+pub use kind::{Kind, KindName, Ladder};
 pub use params::{ChannelId, ChannelParams, FundingKind};
 pub use secp::{randomize, secp};

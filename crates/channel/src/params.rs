@@ -1,4 +1,7 @@
-//! What both sides of a `cltv` channel agree on before money moves, and the id that names it.
+//! What both sides of a channel agree on before money moves, and the id that names it.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -10,6 +13,7 @@ use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, dust_limit};
 use crate::error::{Code, Detail, Error, refuse};
 use crate::keys::Key;
+use crate::kind::Kind;
 use crate::script;
 use crate::secp::Purpose;
 use crate::tariff::Tariff;
@@ -20,14 +24,6 @@ pub const MAX_RETURN_SCRIPT: u8 = 42;
 pub const MAX_PURPOSE: u8 = 120;
 /// Heights from here on are times in nLockTime (BIP 65); an expiry is always a height.
 pub const MAX_HEIGHT: u32 = 500_000_000 - 1;
-
-/// The channel kind of this crate's machines, as parameters and messages begin with it.
-pub(crate) const CLTV: u8 = 0;
-
-/// Only the kind `cltv` is known here.
-pub(crate) fn read_kind(r: &mut Reader<'_>) -> Result<(), Error> {
-    if r.u8()? == CLTV { Ok(()) } else { Err(malformed("an unknown kind of channel")) }
-}
 
 /// Names a channel: the tagged hash of its parameters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +94,8 @@ pub(crate) const fn network_from_byte(byte: u8) -> Result<Network, Error> {
 /// Everything both sides agree on. Immutable for the life of the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelParams {
+    /// How old commitments lose.
+    pub kind: Kind,
     /// Bitcoin network.
     pub network: Network,
     /// How the funding output hides the script.
@@ -144,6 +142,7 @@ impl ChannelParams {
         {
             return refuse(Code::UnacceptableTerms, "the margins before expiry make no sense");
         }
+        self.kind.validate(self.expiry, self.stop_margin)?;
         // The least deposit pays for a window, and could be returned.
         let window = self.tariff.cost(self.tariff.window_quantity()).map(Msat::to_amount_ceil);
         let least = window.map(|window| window.max(dust_limit(&self.return_script)));
@@ -182,14 +181,42 @@ impl ChannelParams {
         ChannelId(Purpose::ChannelId.hash(&[&w.finish()]))
     }
 
-    /// The script that the funding output commits to (BIP 65, "Payment Channels").
+    /// The script that the funding output commits to.
     pub fn witness_script(&self) -> ScriptBuf {
-        script::channel_script(&self.payee, &self.payer, self.expiry)
+        match self.kind {
+            Kind::Cltv => script::channel_script(&self.payee, &self.payer, self.expiry),
+            Kind::Timelock { .. } => script::multisig_script(&self.payer, &self.payee),
+        }
     }
 
     /// The script of the funding output.
     pub fn funding_script(&self) -> ScriptBuf {
         script::funding_script(self.funding_kind, &self.witness_script())
+    }
+
+    /// The nLockTime of the commitment after one with the lock `last`; without one, of the first. 0 where commitments
+    /// have no lock.
+    ///
+    /// # Errors
+    /// [`Code::UpdatesSpent`] where the ladder has no more.
+    pub fn next_lock(&self, last: Option<u32>) -> Result<u32, Error> {
+        let Some(ladder) = self.kind.ladder() else { return Ok(0) };
+        let number = last.map_or(Some(0), |last| ladder.number(self.expiry, last));
+        number
+            .and_then(|number| ladder.lock(self.expiry, number.checked_add(1)?))
+            .ok_or(Error::new(Code::UpdatesSpent, "this channel has no more payments left"))
+    }
+
+    /// How many payments can follow one with the lock `last`; `None` where there is no bound.
+    pub fn updates_left(&self, last: Option<u32>) -> Option<u32> {
+        let ladder = self.kind.ladder()?;
+        let number = last.and_then(|last| ladder.number(self.expiry, last)).unwrap_or(0);
+        Some(ladder.updates.saturating_sub(number))
+    }
+
+    /// Whether a payment before the end of the channel may have this nLockTime.
+    pub(crate) fn is_rung(&self, lock: u32) -> bool {
+        self.kind.ladder().map_or(lock == 0, |ladder| ladder.number(self.expiry, lock).is_some())
     }
 
     /// The address to pay into.
@@ -206,12 +233,12 @@ impl ChannelParams {
         capacity.min(self.max_deposit)
     }
 
-    /// The height from which the payee serves nothing.
+    /// The height from which the payee serves nothing, at the latest: see [`crate::margin`].
     pub fn stop_height(&self) -> u32 {
         self.expiry.saturating_sub(self.stop_margin.into())
     }
 
-    /// The height by which the payee settles.
+    /// The height by which the payee settles, at the latest: see [`crate::margin`].
     pub fn close_height(&self) -> u32 {
         self.expiry.saturating_sub(self.close_margin.into())
     }
@@ -230,7 +257,8 @@ impl ChannelParams {
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.u8(CLTV).u8(network_byte(self.network)).u8(self.funding_kind.to_byte());
+        self.kind.write(w);
+        w.u8(network_byte(self.network)).u8(self.funding_kind.to_byte());
         w.key(&self.payer).key(&self.payee).u32(self.expiry).bytes(self.return_script.as_bytes());
         self.tariff.write(w);
         w.amount(self.min_deposit).amount(self.max_deposit);
@@ -238,8 +266,8 @@ impl ChannelParams {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-        read_kind(r)?;
         Ok(Self {
+            kind: Kind::read(r)?,
             network: network_from_byte(r.u8()?)?,
             funding_kind: FundingKind::from_byte(r.u8()?)?,
             payer: r.key()?,
@@ -299,6 +327,19 @@ impl Statement {
     pub fn verify(&self, node: &PublicKey, signature: &Signature) -> Result<(), Error> {
         Purpose::Statement.verify(node, signature, &[&self.bytes()])
     }
+}
+
+/// The payer, who has lost its store, asks the socket with this challenge for the channel of its key.
+pub fn sign_recover(payer: &Key, challenge: &[u8; 32]) -> Signature {
+    Purpose::Recover.sign(payer.secret(), &[challenge])
+}
+
+/// Checks [`sign_recover`].
+///
+/// # Errors
+/// [`Code::InvalidSignature`], [`Code::HighS`].
+pub fn verify_recover(payer: &PublicKey, challenge: &[u8; 32], signature: &Signature) -> Result<(), Error> {
+    Purpose::Recover.verify(payer, signature, &[challenge])
 }
 
 /// The payer proves to the session with this challenge that the channel is its own.

@@ -21,7 +21,7 @@ use crate::error::{Code, Error, refuse};
 use crate::params::ChannelId;
 
 /// The format of the stored events, as the first of them begins with it.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 
 /// Only this format is known here.
 pub(crate) fn read_format(r: &mut Reader<'_>) -> Result<(), Error> {
@@ -116,4 +116,77 @@ pub(crate) fn ascending<E: StoredEvent>(events: impl Iterator<Item = E>) -> impl
         last = event.slot();
         Ok(event)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// An event of which only the slot matters.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Slot(u8);
+
+    impl StoredEvent for Slot {
+        fn slot(&self) -> u8 {
+            self.0
+        }
+
+        fn encode(&self) -> Vec<u8> {
+            vec![self.0]
+        }
+
+        fn decode(bytes: &[u8]) -> Result<Self, Error> {
+            bytes.first().copied().map(Self).ok_or(malformed("too short"))
+        }
+    }
+
+    const CHANNEL: ChannelId = ChannelId([1; 32]);
+
+    fn decision(slots: &[u8]) -> Decision<Slot, &'static str> {
+        Decision::new(CHANNEL, 7, slots.iter().copied().map(Slot).collect(), vec!["effect"])
+    }
+
+    /// The result of a future that has nothing to wait for.
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn an_awaited_store_gets_what_is_new_and_nothing_else() {
+        let mut stored = vec![];
+        let saved = ready(decision(&[3, 4]).save_async(async |events: &[Slot]| {
+            stored.extend_from_slice(events);
+            Ok::<_, ()>(())
+        }));
+        assert_eq!(saved.unwrap().open(CHANNEL, 7).unwrap(), (vec![Slot(3), Slot(4)], vec!["effect"]));
+        assert_eq!(stored, [Slot(3), Slot(4)]);
+        // Where nothing changes, no store is asked, not even a broken one.
+        assert!(ready(decision(&[]).save_async(async |_: &[Slot]| Err("disk full"))).is_ok());
+        assert_eq!(ready(decision(&[3]).save_async(async |_: &[Slot]| Err("disk full"))).unwrap_err(), "disk full");
+    }
+
+    #[test]
+    fn a_decision_opens_for_its_own_channel_at_its_own_version() {
+        let open = |channel, version| {
+            let saved = decision(&[3]).save(|_| Ok::<_, ()>(())).unwrap();
+            saved.open(channel, version).map(|(_, effects)| effects).map_err(|error| error.code())
+        };
+        assert_eq!(open(CHANNEL, 7), Ok(vec!["effect"]));
+        assert_eq!(open(CHANNEL, 8), Err(Code::StaleDecision));
+        assert_eq!(open(ChannelId([2; 32]), 7), Err(Code::StaleDecision));
+    }
+
+    #[test]
+    fn a_slot_is_read_once_and_in_its_place() {
+        let read = |slots: &[u8]| ascending(slots.iter().copied().map(Slot)).collect::<Result<Vec<_>, _>>();
+        assert_eq!(read(&[1, 2, 5]).unwrap().len(), 3);
+        for bad in [&[0, 1][..], &[1, 1], &[2, 1]] {
+            assert_eq!(read(bad).unwrap_err().code(), Code::CorruptedStore, "{bad:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey, ecdsa::Signature};
+use rillpay_curve::context;
 
 use crate::error::{Code, Error, refuse};
 
@@ -11,13 +12,13 @@ static CONTEXT: OnceLock<Secp256k1<All>> = OnceLock::new();
 
 /// The shared context; blinded when [`randomize`] came first.
 pub fn secp() -> &'static Secp256k1<All> {
-    CONTEXT.get_or_init(Secp256k1::new)
+    CONTEXT.get_or_init(context)
 }
 
 /// Blinds the context with 32 bytes of entropy against side channels. Only the first call, before any other use, has effect.
 pub fn randomize(entropy: &[u8; 32]) {
     CONTEXT.get_or_init(|| {
-        let mut context = Secp256k1::new();
+        let mut context = context();
         context.seeded_randomize(entropy);
         context
     });
@@ -33,6 +34,8 @@ pub(crate) enum Purpose {
     Open,
     /// The payer proves to a session that the channel is its own.
     Attach,
+    /// The payer asks for the channel of its key.
+    Recover,
     /// The node states the final amount.
     Statement,
 }
@@ -43,6 +46,7 @@ impl Purpose {
             Self::ChannelId => b"rillpay/1/channel",
             Self::Open => b"rillpay/1/open",
             Self::Attach => b"rillpay/1/attach",
+            Self::Recover => b"rillpay/1/recover",
             Self::Statement => b"rillpay/1/statement",
         }
     }
@@ -80,4 +84,30 @@ pub(crate) fn verify(message: &Message, signature: &Signature, key: &PublicKey) 
         return refuse(Code::HighS, "the signature has a high S value");
     }
     refuse(Code::InvalidSignature, "the signature does not verify")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_context() {
+        assert!(std::ptr::eq(secp(), secp()));
+    }
+
+    /// The tags of docs/protocol.md, section 1.
+    #[test]
+    fn each_purpose_hashes_its_own_tag_in() {
+        let sha256 = |parts: &[&[u8]]| sha256::Hash::hash(&parts.concat()).to_byte_array();
+        for (purpose, tag) in [
+            (Purpose::ChannelId, "rillpay/1/channel"),
+            (Purpose::Open, "rillpay/1/open"),
+            (Purpose::Attach, "rillpay/1/attach"),
+            (Purpose::Recover, "rillpay/1/recover"),
+            (Purpose::Statement, "rillpay/1/statement"),
+        ] {
+            let tag = sha256(&[tag.as_bytes()]);
+            assert_eq!(purpose.hash(&[b"one", b"two"]), sha256(&[&tag, &tag, b"onetwo"]), "{purpose:?}");
+        }
+    }
 }

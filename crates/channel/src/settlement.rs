@@ -3,15 +3,23 @@
 //! Input *i* is a channel's funding and output *i* that payer's change, as `SIGHASH_SINGLE` demands; channels without
 //! change (`SIGHASH_NONE`) come last; after all changes stands the payee's one output. The fee comes out of it, so each
 //! viewer gets exactly what the screen said.
+//!
+//! Commitments of `timelock` channels whose payer has gone have a lock time; only those with the same one can be merged.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::ecdsa::Signature;
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::Message;
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{Amount, FeeRate, Script, Transaction, TxOut};
 
 use crate::commitment::{Funding, Paid, change, sighash_type};
 use crate::error::{Code, Error, refuse};
+use crate::fee::Fee;
 use crate::keys::Key;
+use crate::kind::Kind;
 use crate::params::ChannelParams;
+use crate::secp::verify;
 use crate::spend::{Spend, Spent, spend, sum};
 
 /// The most channels in one settlement: below the 400,000 weight units that nodes relay (Bitcoin Core's
@@ -34,6 +42,32 @@ pub struct Claim<'a> {
     pub key: &'a Key,
 }
 
+/// Whose transaction it is that spends a channel's funding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spender {
+    /// The payee's own: a settlement, perhaps one that has been replaced since.
+    Payee,
+    /// The payer's, and it pays the payee no less than the claim: the payer's copy of the newest commitment of a
+    /// `timelock` channel, in which the payer bears the fee.
+    Fair,
+    /// The payer's, and it takes back what was paid: an old commitment or a refund. While it waits, the claim can take
+    /// its place.
+    Rival,
+}
+
+/// What a payment brings the payee, before the fee: where the payer's change would be dust, the whole capacity.
+///
+/// # Errors
+/// [`Code::ExceedsCapacity`].
+pub fn gain(params: &ChannelParams, capacity: Amount, cumulative: Amount) -> Result<Amount, Error> {
+    Ok(if change(params, capacity, cumulative)?.is_some() { cumulative } else { capacity })
+}
+
+/// Whether `gain` is more than a channel adds to the fee of a merged settlement.
+pub fn is_worth(gain: Amount, fee_rate: FeeRate) -> bool {
+    fee_rate.fee_vb(CLAIM_VBYTES).is_some_and(|fee| gain > fee)
+}
+
 impl Claim<'_> {
     /// Whether it brings more than it adds to the fee of a merged settlement.
     ///
@@ -41,7 +75,7 @@ impl Claim<'_> {
     /// [`Code::WrongKey`] for a key that is not the channel's, [`Code::ExceedsCapacity`].
     pub fn is_economic(&self, fee_rate: FeeRate) -> Result<bool, Error> {
         let (_, gain) = self.split()?;
-        Ok(fee_rate.fee_vb(CLAIM_VBYTES).is_some_and(|fee| gain > fee))
+        Ok(is_worth(gain, fee_rate))
     }
 
     /// The payer's output, if there is one, and what the payee gets, before the fee.
@@ -51,8 +85,39 @@ impl Claim<'_> {
         }
         let capacity = self.funding.capacity;
         let change = change(self.params, capacity, self.paid.cumulative)?;
-        let gain = if change.is_some() { self.paid.cumulative } else { capacity };
-        Ok((change, gain))
+        Ok((change, gain(self.params, capacity, self.paid.cumulative)?))
+    }
+
+    /// Whose `transaction` is; `None` where it does not spend this claim's funding, or the payer has not signed that.
+    ///
+    /// It is the payee's where it carries the payee's signature over all of it: what the payee signs for the payer
+    /// ([`crate::grant`]) leaves room for the payer's own outputs.
+    pub fn spender(&self, transaction: &Transaction) -> Option<Spender> {
+        let inputs = &transaction.input;
+        let index = inputs.iter().position(|input| input.previous_output == self.funding.outpoint)?;
+        let script = self.params.witness_script();
+        let mut cache = SighashCache::new(transaction);
+        let mut signed = false;
+        let items = inputs.get(index).map(|input| input.witness.iter()).into_iter().flatten();
+        for Signature { signature, sighash_type } in items.filter_map(|item| Signature::from_slice(item).ok()) {
+            let hash = cache.p2wsh_signature_hash(index, &script, self.funding.capacity, sighash_type);
+            let Ok(message) = hash.map(|hash| Message::from_digest(hash.to_byte_array())) else { continue };
+            let by = |key| verify(&message, &signature, key).is_ok();
+            if sighash_type == EcdsaSighashType::All && by(&self.params.payee) {
+                return Some(Spender::Payee);
+            }
+            signed |= by(&self.params.payer);
+        }
+        if !signed {
+            return None;
+        }
+        let Kind::Timelock { payee_script, .. } = &self.params.kind else { return Some(Spender::Rival) };
+        // What the payee signed fixes the output at its own input's place; any other may be due on another channel.
+        let fair = transaction
+            .output
+            .get(index)
+            .is_some_and(|output| output.script_pubkey == *payee_script && output.value >= self.paid.cumulative);
+        Some(if fair { Spender::Fair } else { Spender::Rival })
     }
 }
 
@@ -67,15 +132,18 @@ pub struct Settlement {
     pub payout: Amount,
 }
 
-/// Settles the claims in one transaction that pays the rest to `payout` at `fee_rate`.
+/// Settles the claims in one transaction that pays the rest, less the fee, to `payout`.
 ///
 /// # Errors
 /// [`Code::NothingToDo`] for no claims, [`Code::InvalidArgument`] for more than [`MAX_CHANNELS`] or a channel named
-/// twice, [`Code::WrongKey`] for a key that is not the channel's, [`Code::ExceedsCapacity`], and [`Code::Uneconomic`],
-/// with the amount that would be needed, where the payee's output would be dust.
-pub fn settle(claims: &[Claim<'_>], payout: &Script, fee_rate: FeeRate) -> Result<Settlement, Error> {
-    if claims.is_empty() {
+/// twice or lock times that differ, [`Code::WrongKey`] for a key that is not the channel's, [`Code::ExceedsCapacity`], and
+/// [`Code::Uneconomic`], with the amount that would be needed, where the payee's output would be dust.
+pub fn settle(claims: &[Claim<'_>], payout: &Script, fee: impl Into<Fee>) -> Result<Settlement, Error> {
+    let Some(lock) = claims.first().map(|claim| claim.paid.lock) else {
         return refuse(Code::NothingToDo, "there is nothing to settle");
+    };
+    if claims.iter().any(|claim| claim.paid.lock != lock) {
+        return refuse(Code::InvalidArgument, "commitments with different lock times cannot be merged");
     }
     if claims.len() > MAX_CHANNELS {
         return refuse(Code::InvalidArgument, "too many channels for one settlement");
@@ -89,17 +157,17 @@ pub fn settle(claims: &[Claim<'_>], payout: &Script, fee_rate: FeeRate) -> Resul
     parts.sort_by_key(|(_, change, _)| change.is_none());
 
     let gross = sum(parts.iter().map(|(.., gain)| *gain))?;
-    let spends: Vec<_> = parts
+    let spends = parts
         .iter()
         .map(|(claim, change, _)| {
             let sighash_type = sighash_type(change.as_ref());
             let payer = Signature { signature: claim.paid.signature, sighash_type };
             Spend::new(claim.params, claim.funding, claim.key, Some(payer))
         })
-        .collect();
+        .collect::<Result<Vec<_>, Error>>()?;
     let changes = parts.into_iter().filter_map(|(_, change, _)| change).collect();
     let rest = TxOut { value: gross, script_pubkey: payout.to_owned() };
-    let Spent { transaction, fee } = spend(&spends, LockTime::ZERO, changes, rest, fee_rate)?;
+    let Spent { transaction, fee } = spend(&spends, LockTime::from_consensus(lock), changes, rest, fee)?;
     let payout = transaction.output.last().map_or(Amount::ZERO, |output| output.value);
     Ok(Settlement { transaction, fee, payout })
 }

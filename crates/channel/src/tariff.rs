@@ -147,10 +147,8 @@ impl Meter {
     }
 
     /// Raises the count; it never falls.
-    pub const fn advance(&mut self, delivered: u64) {
-        if delivered > self.delivered {
-            self.delivered = delivered;
-        }
+    pub fn advance(&mut self, delivered: u64) {
+        self.delivered = self.delivered.max(delivered);
     }
 }
 
@@ -181,6 +179,28 @@ mod tests {
         let meter = Meter::new(tariff(Unit::Request, 1_000), u64::MAX);
         assert_eq!(meter.owed(), None);
         assert_eq!(meter.after(1).unwrap_err().code(), Code::DepositSpent);
+    }
+
+    #[test]
+    fn a_window_is_worth_a_satoshi_at_least() {
+        let window = |price, window| Tariff { window, ..tariff(Unit::Byte, price) }.validate();
+        assert!(window(500, 2).is_ok());
+        assert!(window(499, 2).is_err());
+        assert!(window(501, 2).is_ok());
+    }
+
+    #[test]
+    fn each_unit_has_its_word_and_its_byte() {
+        for (byte, unit, word) in [(0, Unit::Second, "second"), (1, Unit::Byte, "byte"), (2, Unit::Request, "request")]
+        {
+            assert_eq!(unit.as_str(), word);
+            let mut w = Writer::default();
+            tariff(unit, 9).write(&mut w);
+            let bytes = w.finish();
+            assert_eq!(bytes[0], byte);
+            assert_eq!(Tariff::read(&mut Reader::new(&bytes)).unwrap(), tariff(unit, 9));
+        }
+        assert!(Tariff::read(&mut Reader::new(&[3; 13])).is_err());
     }
 
     proptest! {

@@ -2,13 +2,16 @@
 
 #![allow(clippy::arithmetic_side_effects)]
 
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::{SecretKey, ecdsa::Signature};
-use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Txid, WPubkeyHash};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, WPubkeyHash, Witness};
 
 use crate::budget::Budget;
 use crate::commitment::{self, Funding, Paid, SeenOutput};
 use crate::keys::Key;
+use crate::kind::{Kind, Ladder};
 use crate::params::{ChannelParams, FundingKind};
 use crate::payee::{self, Offer, Payee};
 use crate::payer::{self, Payer, Request};
@@ -49,6 +52,7 @@ pub(crate) fn tariff() -> Tariff {
 
 pub(crate) fn offer() -> Offer {
     Offer {
+        kind: Kind::Cltv,
         network: Network::Regtest,
         tariff: tariff(),
         min_deposit: Amount::from_sat(10_000),
@@ -63,6 +67,7 @@ pub(crate) fn offer() -> Offer {
 
 pub(crate) fn request() -> Request {
     Request {
+        ladder: None,
         network: Network::Regtest,
         funding_kind: FundingKind::P2shP2wsh,
         key: payer_key(),
@@ -90,16 +95,52 @@ pub(crate) fn params() -> ChannelParams {
     World::opened().payee.params().clone()
 }
 
+/// Twenty payments, one every three blocks.
+pub(crate) const LADDER: Ladder = Ladder { step: 3, updates: 20 };
+
+fn timelock_offer() -> Offer {
+    Offer { kind: Kind::Timelock { ladder: LADDER, payee_script: payee_script() }, ..offer() }
+}
+
+pub(crate) fn payee_script() -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([8; 20]))
+}
+
+pub(crate) fn timelock_params() -> ChannelParams {
+    World::timelock().payee.params().clone()
+}
+
+/// A signed transaction of a SegWit wallet that pays the channel its capacity, beside some change.
+pub(crate) fn funding_transaction(params: &ChannelParams) -> Transaction {
+    let input = TxIn {
+        previous_output: funding(7, CAPACITY).outpoint,
+        witness: Witness::from_slice(&[[1; 71].as_slice(), &[2; 33]]),
+        ..TxIn::default()
+    };
+    let output = |value, script_pubkey| TxOut { value, script_pubkey };
+    Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![output(Amount::from_sat(5_000), return_script()), output(CAPACITY, params.funding_script())],
+    }
+}
+
 pub(crate) fn funding(number: u8, capacity: Amount) -> Funding {
     Funding { outpoint: OutPoint { txid: Txid::from_byte_array([number; 32]), vout: 0 }, capacity }
 }
 
+/// An output as the chain shows it, in its first block.
+pub(crate) fn seen(funding: Funding) -> SeenOutput {
+    SeenOutput { funding, confirmations: 1 }
+}
+
 pub(crate) fn sign_for(funding: &Funding, cumulative: Amount) -> Paid {
-    commitment::pay(&params(), funding, cumulative, &payer_key()).unwrap()
+    commitment::pay(&params(), funding, 0, cumulative, &payer_key()).unwrap()
 }
 
 pub(crate) fn sign_with(key: &Key, sat: u64) -> Paid {
-    commitment::pay(&params(), &funding(0, CAPACITY), Amount::from_sat(sat), key).unwrap()
+    commitment::pay(&params(), &funding(0, CAPACITY), 0, Amount::from_sat(sat), key).unwrap()
 }
 
 /// A payment of any amount whatever, with a signature that is one of another amount.
@@ -125,13 +166,23 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn opened() -> Self {
+        Self::open(&offer(), &request())
+    }
+
+    /// A channel of the other kind, its funding transaction not made yet.
+    pub(crate) fn timelock() -> Self {
+        Self::open(&timelock_offer(), &Request { ladder: Some(LADDER), ..request() })
+    }
+
+    fn open(offer: &Offer, request: &Request) -> Self {
         let (mut payer_log, mut payee_log) = (vec![], vec![]);
-        let step = offer().open(&open_request(), TIP, payee_key().public(), 0, &node()).unwrap();
+        let Message::Open(asked) = request.message() else { panic!("not an open") };
+        let step = offer.open(&asked, TIP, payee_key().public(), 0, &node()).unwrap();
         let (payee, effects) = Payee::create(step.save(store(&mut payee_log)).unwrap()).unwrap();
         let payee::Effect::Send(Message::Opened { params, signature }) = effects[0].clone() else {
             panic!("no answer")
         };
-        let step = request().opened(params, signature, TIP).unwrap();
+        let step = request.opened(params, signature, TIP).unwrap();
         let payer = Payer::create(step.save(store(&mut payer_log)).unwrap(), payer_key(), Budget::default()).unwrap();
         Self { payer, payee, payer_log, payee_log }
     }
@@ -142,6 +193,34 @@ impl World {
         world.payee(|payee| payee.funding_seen(&[seen], TIP)).unwrap();
         world.payer(|payer| payer.funding_seen(&seen.funding, &[seen])).unwrap();
         world
+    }
+
+    /// As [`World::timelock`], with the refund granted and the funding seen.
+    pub(crate) fn timelock_funded() -> Self {
+        let mut world = Self::timelock();
+        let transaction = funding_transaction(world.payer.params());
+        let effects = world.payer(|payer| payer.fund(transaction)).unwrap();
+        let [payer::Effect::Send(Message::Fund(funding))] = effects[..] else { panic!("{effects:?}") };
+        let effects = world.payee(|payee| payee.fund(funding, &payee_key())).unwrap();
+        world.hand_over(effects);
+        let seen = SeenOutput { funding, confirmations: 1 };
+        world.payee(|payee| payee.funding_seen(&[seen], TIP)).unwrap();
+        world.payer(|payer| payer.funding_seen(&funding, &[seen])).unwrap();
+        world
+    }
+
+    /// The payee's grants reach the payer.
+    fn hand_over(&mut self, effects: Vec<payee::Effect>) {
+        for effect in effects {
+            let message = match effect {
+                payee::Effect::Send(message) => Some(message),
+                payee::Effect::Countersign => self.payee.countersign(&payee_key()).unwrap(),
+                payee::Effect::Settle => None,
+            };
+            if let Some(Message::Granted(grant)) = message {
+                self.payer(|payer| payer.granted(&grant)).unwrap();
+            }
+        }
     }
 
     pub(crate) fn payee(
@@ -166,7 +245,8 @@ impl World {
         let delivered = self.payee.delivered();
         let effects = self.payer(|payer| payer.need(upto, delivered, NOW))?;
         let [payer::Effect::Send(Message::Pay(paid))] = effects[..] else { panic!("no payment: {effects:?}") };
-        self.payee(|payee| payee.pay(paid, TIP))?;
+        let effects = self.payee(|payee| payee.pay(paid, TIP))?;
+        self.hand_over(effects);
         self.payee(|payee| payee.release(more, TIP))?;
         self.payer(|payer| payer.receive(more)).map(drop)
     }

@@ -9,17 +9,22 @@
     missing_docs
 )]
 
-use bitcoin::consensus::serialize;
+mod consensus;
+
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::SecretKey;
-use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, WPubkeyHash};
+use consensus::accepted;
 use proptest::prelude::*;
 use rillpay_channel::commitment::{self, Funding, dust_limit};
+use rillpay_channel::fee::{Fee, Replaced};
 use rillpay_channel::keys::Key;
-use rillpay_channel::refund::{refund, refund_kit};
-use rillpay_channel::settlement::{Claim, MAX_CHANNELS, Settlement, settle};
+use rillpay_channel::payee::{Effect, Event, Payee};
+use rillpay_channel::refund::{KIT_FEE_RATES, KitEntry, granted, refund, refund_kit};
+use rillpay_channel::settlement::{Claim, MAX_CHANNELS, Settlement, Spender, settle};
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{ChannelParams, Code, FundingKind, Msat};
+use rillpay_channel::wire::Message;
+use rillpay_channel::{ChannelParams, Code, FundingKind, Kind, Ladder, Msat};
 
 const CAPACITY: u64 = 3_600_000;
 const EXPIRY: u32 = 1_000;
@@ -50,6 +55,7 @@ impl Channel {
     fn new(number: u16, kind: FundingKind, capacity: u64) -> Self {
         let (payer, payee) = (key(2 * number), key(2 * number + 1));
         let params = ChannelParams {
+            kind: Kind::Cltv,
             network: Network::Regtest,
             funding_kind: kind,
             payer: payer.public(),
@@ -72,7 +78,7 @@ impl Channel {
     }
 
     fn claim(&self, cumulative: u64) -> Claim<'_> {
-        let paid = commitment::pay(&self.params, &self.funding, Amount::from_sat(cumulative), &self.payer).unwrap();
+        let paid = commitment::pay(&self.params, &self.funding, 0, Amount::from_sat(cumulative), &self.payer).unwrap();
         paid.verify(&self.params, &self.funding).unwrap();
         Claim { params: &self.params, funding: self.funding, paid, key: &self.payee }
     }
@@ -81,21 +87,6 @@ impl Channel {
         let script_pubkey = self.params.funding_script();
         (self.funding.outpoint, TxOut { value: self.funding.capacity, script_pubkey })
     }
-}
-
-/// Whether consensus accepts every input of `tx`.
-fn accepted(tx: &Transaction, spent: &[(OutPoint, TxOut)]) -> bool {
-    let kernel_tx = bitcoinkernel::Transaction::new(&serialize(tx)).unwrap();
-    let none = Vec::<bitcoinkernel::TxOut>::new();
-    let data = bitcoinkernel::PrecomputedTransactionData::new(&kernel_tx, &none).unwrap();
-    // Taproot's rules need all spent outputs up front, and no input of ours is Taproot.
-    let flags = bitcoinkernel::VERIFY_ALL_PRE_TAPROOT;
-    tx.input.iter().enumerate().all(|(index, input)| {
-        let (_, output) = spent.iter().find(|(outpoint, _)| *outpoint == input.previous_output).unwrap();
-        let script = bitcoinkernel::ScriptPubkey::new(output.script_pubkey.as_bytes()).unwrap();
-        let value = Some(i64::try_from(output.value.to_sat()).unwrap());
-        bitcoinkernel::verify(&script, value, &kernel_tx, index, Some(flags), &data).is_ok()
-    })
 }
 
 fn outputs(channels: &[Channel]) -> Vec<(OutPoint, TxOut)> {
@@ -164,10 +155,11 @@ fn what_cannot_be_settled_says_why() {
     assert_eq!(code(&[channel.claim(0)], 1), Code::Uneconomic);
     assert_eq!(code(&[channel.claim(499)], 1), Code::Uneconomic);
     assert_eq!(code(&[Claim { key: &channel.payer, ..channel.claim(1_000) }], 1), Code::WrongKey);
+    assert_eq!(code(&[channel.claim(1_000), channel.claim(1_000)], 1), Code::InvalidArgument);
     let too_many: Vec<_> = (0..=MAX_CHANNELS).map(|_| channel.claim(1_000)).collect();
     assert_eq!(code(&too_many, 1), Code::InvalidArgument);
     let more = Amount::from_sat(CAPACITY + 1);
-    let error = commitment::pay(&channel.params, &channel.funding, more, &channel.payer).unwrap_err();
+    let error = commitment::pay(&channel.params, &channel.funding, 0, more, &channel.payer).unwrap_err();
     assert_eq!(error.code(), Code::ExceedsCapacity);
 }
 
@@ -180,6 +172,8 @@ fn a_claim_is_economic_when_it_brings_more_than_it_costs() {
     let one_more = (size(&claims) - size(&claims[..49])).max(size(&claims[..2]) - size(&claims[..1]));
     let economic = |cumulative| channels[0].claim(cumulative).is_economic(rate(1)).unwrap();
     assert!(!economic(0) && !economic(one_more) && economic(one_more + 25));
+    // At one satoshi per byte the estimate is 185: what brings exactly that gains nothing.
+    assert!(!economic(185) && economic(186));
     // What is left would be dust: the whole capacity is the gain.
     assert!(Channel::new(0, FundingKind::P2wsh, 400).claim(200).is_economic(rate(2)).unwrap());
     let stranger = Claim { key: &channels[0].payer, ..channels[0].claim(600_000) };
@@ -214,16 +208,66 @@ fn the_largest_settlement_is_relayed() {
 }
 
 #[test]
+fn a_settlement_that_replaces_others_pays_for_what_leaves() {
+    let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
+    let other = Channel::new(1, FundingKind::P2shP2wsh, CAPACITY);
+    let old = settle(&[channel.claim(600_000), other.claim(600_000)], &pay_to(8), rate(10)).unwrap();
+    let replaced = Replaced::NOTHING.and(old.fee, old.transaction.weight(), true);
+    // The group has shrunk: at the old rate, and even at a better one, half the size would pay less than before.
+    let fee = Fee::replacing(rate(12), replaced);
+    let new = settle(&[channel.claim(600_000)], &pay_to(8), fee).unwrap();
+    assert!(new.fee.to_sat() >= old.fee.to_sat() + new.transaction.vsize() as u64, "{} {}", new.fee, old.fee);
+    assert_eq!(new.payout + new.fee, Amount::from_sat(600_000));
+    assert!(accepted(&new.transaction, &[channel.output()]));
+    // What leaves is worth more than what comes in: there is nothing to win.
+    let dear = Replaced::NOTHING.and(Amount::from_sat(600_000), old.transaction.weight(), true);
+    let error = settle(&[channel.claim(600_000)], &pay_to(8), Fee::replacing(rate(1), dear)).unwrap_err();
+    assert_eq!(error.code(), Code::Uneconomic);
+}
+
+#[test]
+fn whose_transaction_spends_a_channel_is_told_by_its_signatures() {
+    let (channel, other) =
+        (Channel::new(0, FundingKind::P2shP2wsh, CAPACITY), Channel::new(1, FundingKind::P2wsh, CAPACITY));
+    let claim = channel.claim(600_000);
+    let merged = settle(&[other.claim(5_000), channel.claim(500_000)], &pay_to(8), rate(2)).unwrap().transaction;
+    assert_eq!(claim.spender(&merged), Some(Spender::Payee), "an older settlement, merged with others");
+    let taken = refund(&channel.params, &[channel.funding], rate(2), &channel.payer).unwrap();
+    assert_eq!(claim.spender(&taken), Some(Spender::Rival));
+    assert_eq!(other.claim(1).spender(&taken), None);
+    // Signatures are worth nothing over another transaction: whoever shows this one does not have it from the payer.
+    let mut forged = taken.clone();
+    forged.input[0].witness = merged.input[1].witness.clone();
+    assert_eq!(claim.spender(&forged), None);
+    let mut forged = taken;
+    forged.output[0].value -= Amount::from_sat(1);
+    assert_eq!(claim.spender(&forged), None);
+}
+
+#[test]
 fn a_refund_is_valid_from_expiry_on_and_sweeps_all() {
     let channel = Channel::new(0, FundingKind::P2shP2wsh, CAPACITY);
     let second =
-        Funding { outpoint: OutPoint { vout: 5, ..channel.funding.outpoint }, capacity: Amount::from_sat(1_000) };
-    let spent = [channel.output(), (second.outpoint, TxOut { value: second.capacity, ..channel.output().1 })];
-    for entry in refund_kit(&channel.params, &[channel.funding, second], &channel.payer).unwrap() {
+        Funding { outpoint: OutPoint { vout: 5, ..channel.funding.outpoint }, capacity: Amount::from_sat(20_000) };
+    let both = [channel.funding, second];
+    let spent = |tx: &Transaction| -> Vec<_> {
+        let output = |input: &TxIn| {
+            let funding = both.iter().find(|funding| funding.outpoint == input.previous_output).unwrap();
+            (funding.outpoint, TxOut { value: funding.capacity, ..channel.output().1 })
+        };
+        tx.input.iter().map(output).collect()
+    };
+    // Both at once, and each by itself.
+    let swept = |at| refund(&channel.params, &both, rate(at), &channel.payer).unwrap();
+    let all = KIT_FEE_RATES.map(|rate| KitEntry { fee_rate: rate, transaction: swept(rate) });
+    let kit = refund_kit(&channel.params, &both, &channel.payer).unwrap();
+    assert_eq!(kit.len(), 8 + 7);
+    for entry in all.into_iter().chain(kit) {
         let tx = entry.transaction;
+        let spent = spent(&tx);
         assert!(accepted(&tx, &spent));
         assert_eq!(tx.lock_time.to_consensus_u32(), EXPIRY);
-        let fee = CAPACITY + 1_000 - total(&tx);
+        let fee = spent.iter().map(|(_, output)| output.value.to_sat()).sum::<u64>() - total(&tx);
         let least = tx.vsize() as u64 * u64::from(entry.fee_rate);
         assert!((least..=least + 3 * u64::from(entry.fee_rate)).contains(&fee));
         let mut early = tx;
@@ -232,6 +276,45 @@ fn a_refund_is_valid_from_expiry_on_and_sweeps_all() {
     }
     let other = refund(&channel.params, &[channel.funding], rate(1), &channel.payee).unwrap_err();
     assert_eq!(other.code(), Code::WrongKey);
+}
+
+/// The other kind of channel: each side holds the newest commitment and can end alone, and the payer holds its refund.
+#[test]
+fn both_sides_of_a_timelock_channel_hold_what_consensus_accepts() {
+    let mut orders = [false; 2];
+    for (number, kind) in (0..6).flat_map(|number| [(number, FundingKind::P2shP2wsh), (number, FundingKind::P2wsh)]) {
+        let mut channel = Channel::new(number, kind, CAPACITY);
+        channel.params.kind = Kind::Timelock { ladder: Ladder { step: 3, updates: 20 }, payee_script: pay_to(8) };
+        channel.params.validate().unwrap();
+        let (params, funding) = (&channel.params, channel.funding);
+        orders[usize::from(params.payer.serialize() < params.payee.serialize())] = true;
+        let lock = params.next_lock(None).unwrap();
+        let paid = commitment::pay(params, &funding, lock, Amount::from_sat(600_000), &channel.payer).unwrap();
+        let mut payee = Payee::replay([
+            Event::Opened { params: Box::new(params.clone()), key_index: 0 },
+            Event::Funded { funding, deep: true },
+            Event::Accepted(paid),
+        ])
+        .unwrap();
+        let Some(Message::Granted(copy)) = payee.countersign(&channel.payee).unwrap() else { panic!("no copy") };
+        let fund = payee.fund(funding, &channel.payee).unwrap().save(|_| Ok::<_, ()>(())).unwrap();
+        let [Effect::Send(Message::Granted(back))] = payee.commit(fund).unwrap()[..] else { panic!("no refund") };
+
+        let claim = Claim { params, funding, paid, key: &channel.payee };
+        let settlement = settle(&[claim], &pay_to(9), rate(2)).unwrap().transaction;
+        let own = granted(params, &copy, rate(2), &channel.payer).unwrap();
+        let refund = granted(params, &back, rate(2), &channel.payer).unwrap();
+        assert_eq!(settlement.output[0], TxOut { value: Amount::from_sat(3_000_000), script_pubkey: pay_to(7) });
+        assert_eq!(own.output[0], TxOut { value: Amount::from_sat(600_000), script_pubkey: pay_to(8) });
+        for (tx, lock) in [(settlement, lock), (own, lock), (refund, EXPIRY)] {
+            assert_eq!(tx.lock_time.to_consensus_u32(), lock);
+            assert!(accepted(&tx, &[channel.output()]));
+            let mut early = tx;
+            early.lock_time = bitcoin::absolute::LockTime::from_consensus(lock - 1);
+            assert!(!accepted(&early, &[channel.output()]), "the lock is signed");
+        }
+    }
+    assert_eq!(orders, [true; 2], "either key comes first in some of them");
 }
 
 proptest! {

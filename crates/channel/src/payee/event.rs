@@ -40,6 +40,8 @@ pub enum Event {
     Closing(Paid),
     /// The funding was spent by this transaction; `None` after a reorganisation undid it.
     Spent(Option<Txid>),
+    /// The payer was granted the whole funding: nothing had been delivered.
+    Released,
 }
 
 impl StoredEvent for Event {
@@ -53,6 +55,7 @@ impl StoredEvent for Event {
             Self::Stopped => 5,
             Self::Closing(_) => 6,
             Self::Spent(_) => 7,
+            Self::Released => 8,
         }
     }
 
@@ -75,7 +78,7 @@ impl StoredEvent for Event {
             Self::Delivered(quantity) => {
                 w.u64(*quantity);
             }
-            Self::Stopped => {}
+            Self::Stopped | Self::Released => {}
             Self::Spent(txid) => {
                 w.option(txid.as_ref(), |w, txid| {
                     w.txid(txid);
@@ -106,6 +109,7 @@ fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
         5 => Event::Stopped,
         6 => Event::Closing(Paid::read(r)?),
         7 => Event::Spent(r.option(Reader::txid)?),
+        8 => Event::Released,
         _ => return Err(malformed("an unknown event")),
     })
 }

@@ -1,4 +1,4 @@
-//! The payee's side of a `cltv` channel: takes payments, counts deliveries, settles.
+//! The payee's side of a channel: takes payments, counts deliveries, settles.
 //!
 //! ```text
 //!            funding_seen          stop                  close
@@ -11,8 +11,13 @@
 //!
 //! The funding's depth can fall again in a reorganisation; nothing is served until it is back.
 //!
-//! `stop` may be left out: `close` does by itself. Every method is a pure decision (see [`crate::persist`]); chain heights come in as arguments.
+//! Where nothing was delivered the payee lets the deposit go (`reclaim`), and there is nothing to settle.
+//!
+//! `stop` may be left out: `close` does by itself. Every method is a pure decision (see [`crate::persist`]); chain heights
+//! and fee rates come in as arguments.
 
+#[cfg(test)]
+mod edges;
 mod event;
 mod open;
 #[cfg(test)]
@@ -27,7 +32,9 @@ pub use open::Offer;
 use crate::amount::Msat;
 use crate::commitment::{Funding, Paid, SeenOutput};
 use crate::error::{Code, Detail, Error, refuse};
+use crate::grant::Grant;
 use crate::keys::Key;
+use crate::margin::{Deadline, Moment, Surge};
 use crate::params::{ChannelId, ChannelParams, Statement, verify_attach};
 use crate::persist::{Decision, Saved, ascending};
 use crate::tariff::Meter;
@@ -40,6 +47,8 @@ pub enum Effect {
     Send(Message),
     /// Settle this channel, alone or with others.
     Settle,
+    /// Sign the payer's copy of the newest commitment ([`Payee::countersign`]) and send it.
+    Countersign,
 }
 
 /// A payee's decision.
@@ -69,6 +78,7 @@ pub struct Payee {
     stopped: bool,
     closing: Option<Paid>,
     spent: Option<Txid>,
+    released: bool,
 }
 
 impl Payee {
@@ -105,6 +115,7 @@ impl Payee {
             stopped: false,
             closing: None,
             spent: None,
+            released: false,
         };
         for event in ascending(events) {
             let event = event?;
@@ -136,13 +147,22 @@ impl Payee {
             Event::Opened { .. } => false,
             Event::Funded { funding, .. } => funding.capacity >= self.params.min_deposit,
             Event::Attached { .. } | Event::Stopped => true,
-            Event::Accepted(paid) | Event::Closing(paid) => {
-                self.funding.is_some_and(|funding| paid.verify(&self.params, &funding).is_ok())
-            }
+            Event::Accepted(paid) => self.params.is_rung(paid.lock) && self.is_signed(paid),
+            Event::Closing(paid) => self.is_signed(paid),
             Event::Delivered(quantity) => self.params.tariff.cost(*quantity).is_some(),
             Event::Spent(_) => self.funding.is_some(),
+            Event::Released => self.stopped && self.owes_nothing(),
         };
         if fits { Ok(()) } else { Err(CORRUPTED) }
+    }
+
+    fn is_signed(&self, paid: &Paid) -> bool {
+        self.funding.is_some_and(|funding| paid.verify(&self.params, &funding).is_ok())
+    }
+
+    /// Nothing was delivered, and no end at more than nothing is agreed.
+    fn owes_nothing(&self) -> bool {
+        self.meter.delivered() == 0 && self.closing.is_none_or(|paid| paid.cumulative == Amount::ZERO)
     }
 
     fn apply(&mut self, event: Event) {
@@ -158,6 +178,7 @@ impl Payee {
             Event::Stopped => self.stopped = true,
             Event::Closing(paid) => self.closing = Some(paid),
             Event::Spent(txid) => self.spent = txid,
+            Event::Released => self.released = true,
         }
     }
 
@@ -223,10 +244,66 @@ impl Payee {
         self.closing.as_ref()
     }
 
-    /// What is to be settled: the channel is closing and nothing spends its funding. Look again after every start; the
-    /// effect [`Effect::Settle`] may have been lost in a crash.
-    pub fn unsettled(&self) -> Option<(Funding, Paid)> {
-        self.funding.zip(self.closing).filter(|_| self.spent.is_none())
+    /// What there is to settle: the channel is closing at more than nothing. Look again after every start; the effect
+    /// [`Effect::Settle`] may have been lost in a crash. It stays when something spends the funding: a reorganisation can
+    /// undo that, and a rival that waits can be outbid.
+    pub fn collectable(&self) -> Option<(Funding, Paid)> {
+        self.funding.zip(self.closing).filter(|(_, paid)| paid.cumulative > Amount::ZERO && !self.released)
+    }
+
+    /// When a channel whose payer has gone is settled at its last payment.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::new(&self.params, self.lowest_lock())
+    }
+
+    /// The height of the [`Payee::deadline`] at these fees.
+    pub fn due_height(&self, surge: Surge) -> u32 {
+        self.deadline().height(surge)
+    }
+
+    /// The lock of the first transaction that the payer holds against the final payment: the refund's, or an older payment's.
+    /// Its copy of the newest payment is none, unless the end that both agreed on is worth more.
+    pub fn rival_lock(&self) -> u32 {
+        let Some((ladder, newest)) = self.params.kind.ladder().zip(self.lowest_lock()) else {
+            return self.params.expiry;
+        };
+        if self.closing.is_some_and(|paid| paid.cumulative > self.accepted()) {
+            return newest;
+        }
+        newest.saturating_add(ladder.step.into()).min(self.params.expiry)
+    }
+
+    /// How many payments can still be made; `None` where there is no bound.
+    pub fn updates_left(&self) -> Option<u32> {
+        self.params.updates_left(self.accepted.map(|paid| paid.lock))
+    }
+
+    /// In a `timelock` channel, the lowest lock of a transaction of the payer's: the last payment's, or the refund's.
+    fn lowest_lock(&self) -> Option<u32> {
+        self.params.kind.ladder()?;
+        Some(self.accepted.map_or(self.params.expiry, |paid| paid.lock))
+    }
+
+    /// What a payment that comes now is to be locked to.
+    fn next_lock(&self, now: Moment) -> Result<u32, Error> {
+        let lock = self.params.next_lock(self.accepted.map(|paid| paid.lock))?;
+        if self.params.kind.ladder().is_some() {
+            self.check_ahead(lock, now)?
+        }
+        Ok(lock)
+    }
+
+    /// Refuses what would become valid before there was time to act.
+    fn check_ahead(&self, height: u32, now: Moment) -> Result<(), Error> {
+        if height.saturating_sub(now.surge.margins(&self.params).stop) <= now.tip {
+            return Err(self.conflict(Code::Expiring, "the channel is too close to its expiry"));
+        }
+        Ok(())
+    }
+
+    /// Whether the payer was granted the whole funding: there is nothing to settle.
+    pub const fn is_released(&self) -> bool {
+        self.released
     }
 
     /// The transaction that spent the funding, as last seen.
@@ -254,17 +331,15 @@ impl Payee {
         Error::new(code, text).with(Detail::State(Box::new(self.state())))
     }
 
-    /// Whether content may be delivered and payments taken, at this height.
+    /// Whether content may be delivered and payments taken: not inside the stop margin, as long as it is at these fees.
     ///
     /// # Errors
     /// [`Code::NotFunded`], [`Code::Closing`], [`Code::Expiring`].
-    pub fn check_serving(&self, tip: u32) -> Result<Funding, Error> {
+    pub fn check_serving(&self, now: impl Into<Moment>) -> Result<Funding, Error> {
         if self.stopped || self.closing.is_some() || self.spent.is_some() {
             return Err(self.conflict(Code::Closing, "the channel is closing"));
         }
-        if tip >= self.params.stop_height() {
-            return Err(self.conflict(Code::Expiring, "the channel is too close to its expiry"));
-        }
+        self.check_ahead(self.lowest_lock().unwrap_or(self.params.expiry), now.into())?;
         let deep = self.funding.filter(|_| self.deep);
         deep.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed deeply enough"))
     }
@@ -279,10 +354,8 @@ impl Payee {
     pub fn funding_seen(&self, outputs: &[SeenOutput], tip: u32) -> Result<Step, Error> {
         let own = |output: &&SeenOutput| self.funding.is_some_and(|funding| funding == output.funding);
         let enough = |output: &&SeenOutput| output.funding.capacity >= self.params.min_deposit;
-        // A funding that was paid on is never exchanged for another one.
-        let pinned = self.accepted.is_some() || self.stopped || self.closing.is_some();
         let best = outputs.iter().find(own).or_else(|| {
-            let enough = outputs.iter().filter(|_| !pinned).filter(enough);
+            let enough = outputs.iter().filter(|_| !self.is_pinned()).filter(enough);
             enough.max_by_key(|output| (output.confirmations, output.funding.outpoint))
         });
         let (events, seen) = match best {
@@ -322,9 +395,10 @@ impl Payee {
     ///
     /// # Errors
     /// As [`Payee::check_serving`]; [`Code::DepositSpent`] where the deposit can never cover it,
-    /// [`Code::PieceTooLarge`] where `more` is beyond the window.
-    pub fn cover(&self, more: u64, tip: u32) -> Result<Cover, Error> {
-        let funding = self.check_serving(tip)?;
+    /// [`Code::PieceTooLarge`] where `more` is beyond the window, [`Code::UpdatesSpent`] where no payment is left.
+    pub fn cover(&self, more: u64, now: impl Into<Moment>) -> Result<Cover, Error> {
+        let now = now.into();
+        let funding = self.check_serving(now)?;
         if more > self.params.tariff.window_quantity() {
             return refuse(Code::PieceTooLarge, "this piece is larger than the window: no payer would pay for it");
         }
@@ -336,6 +410,7 @@ impl Payee {
         if cost.to_amount_ceil() > self.params.spendable(funding.capacity) {
             return Err(DEPOSIT_SPENT);
         }
+        self.next_lock(now)?;
         Ok(Cover::Need(Message::Need { upto, delivered: self.meter.delivered() }))
     }
 
@@ -343,8 +418,8 @@ impl Payee {
     ///
     /// # Errors
     /// As [`Payee::cover`]; [`Code::NotPaid`] where it is not paid.
-    pub fn release(&self, more: u64, tip: u32) -> Result<Step, Error> {
-        match self.cover(more, tip)? {
+    pub fn release(&self, more: u64, now: impl Into<Moment>) -> Result<Step, Error> {
+        match self.cover(more, now)? {
             Cover::Paid => Ok(self.step(vec![Event::Delivered(self.meter.after(more)?)], vec![])),
             Cover::Need(_) => refuse(Code::NotPaid, "this is not paid for"),
         }
@@ -353,19 +428,86 @@ impl Payee {
     /// The payer pays. A repeat of the last payment is acknowledged again and changes nothing.
     ///
     /// # Errors
-    /// As [`Payee::check_serving`]; [`Code::CumulativeFell`], [`Code::ExceedsCapacity`], [`Code::InvalidSignature`],
-    /// [`Code::HighS`].
-    pub fn pay(&self, paid: Paid, tip: u32) -> Result<Step, Error> {
-        let funding = self.check_serving(tip)?;
+    /// As [`Payee::check_serving`]; [`Code::CumulativeFell`], [`Code::ExceedsCapacity`], [`Code::WrongLock`],
+    /// [`Code::InvalidSignature`], [`Code::HighS`].
+    pub fn pay(&self, paid: Paid, now: impl Into<Moment>) -> Result<Step, Error> {
+        let now = now.into();
+        let funding = self.check_serving(now)?;
         let ack = Message::Ack { cumulative: paid.cumulative, delivered: self.meter.delivered() };
+        let mut effects = vec![Effect::Send(ack)];
+        if self.params.kind.ladder().is_some() {
+            effects.push(Effect::Countersign);
+        }
         if paid.cumulative < self.accepted() {
             return Err(self.conflict(Code::CumulativeFell, "less than was paid already"));
         }
         if paid.cumulative == self.accepted() {
-            return Ok(self.step(vec![], vec![Effect::Send(ack)]));
+            return Ok(self.step(vec![], effects));
         }
+        self.check_lock(&paid, now)?;
         paid.verify(&self.params, &funding)?;
-        Ok(self.step(vec![Event::Accepted(paid)], vec![Effect::Send(ack)]))
+        Ok(self.step(vec![Event::Accepted(paid)], effects))
+    }
+
+    /// A payment's commitment has to be valid before all earlier ones, and not yet. Rungs may be left out: a payment can
+    /// be lost.
+    fn check_lock(&self, paid: &Paid, now: Moment) -> Result<(), Error> {
+        let lower = self.lowest_lock().is_none_or(|lowest| paid.lock < lowest);
+        if !lower || !self.params.is_rung(paid.lock) {
+            return Err(self.conflict(Code::WrongLock, "this commitment's lock time is not the next one"));
+        }
+        if self.params.kind.ladder().is_some() { self.check_ahead(paid.lock, now) } else { Ok(()) }
+    }
+
+    /// Signs the payer's copy of the newest commitment of a `timelock` channel; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Code::WrongKey`] for a key that is not the channel's.
+    pub fn countersign(&self, key: &Key) -> Result<Option<Message>, Error> {
+        let (Some(_), Some(funding), Some(paid)) = (self.params.kind.ladder(), self.funding, self.accepted) else {
+            return Ok(None);
+        };
+        Grant::sign(&self.params, funding, paid.lock, paid.cumulative, key).map(Message::Granted).map(Some)
+    }
+
+    /// The payer of a `timelock` channel is about to fund it with this output: it may take it back after the expiry.
+    ///
+    /// # Errors
+    /// [`Code::UnexpectedMessage`] in a channel of another kind, [`Code::WrongKey`], [`Code::DepositTooSmall`],
+    /// [`Code::DepositTooLarge`].
+    pub fn fund(&self, funding: Funding, key: &Key) -> Result<Step, Error> {
+        if self.params.kind.ladder().is_none() {
+            return refuse(Code::UnexpectedMessage, "in a channel of this kind the refund needs no grant");
+        }
+        self.params.check_deposit(funding.capacity)?;
+        let grant = Grant::sign(&self.params, funding, self.params.expiry, Amount::ZERO, key)?;
+        Ok(self.step(vec![], vec![Effect::Send(Message::Granted(grant))]))
+    }
+
+    /// The payer asks for a deposit back for which nothing was delivered. If it is the channel's funding, that ends the
+    /// channel. Asking again repeats the answer.
+    ///
+    /// # Errors
+    /// [`Code::NotReclaimable`] with the state: something was delivered or is to be settled, or this output may yet
+    /// become the funding. [`Code::WrongKey`].
+    pub fn reclaim(&self, output: Funding, key: &Key) -> Result<Step, Error> {
+        let own = self.funding.is_some_and(|funding| funding.outpoint == output.outpoint);
+        let stray = if self.is_pinned() { !own } else { output.capacity < self.params.min_deposit };
+        let events = match () {
+            () if stray || (own && self.released) => vec![],
+            () if own && self.owes_nothing() && self.spent.is_none() => {
+                let stop = (!self.stopped).then_some(Event::Stopped);
+                stop.into_iter().chain([Event::Released]).collect()
+            }
+            () => return Err(self.conflict(Code::NotReclaimable, "this deposit is still needed")),
+        };
+        let grant = Grant::sign(&self.params, output, 0, Amount::ZERO, key)?;
+        Ok(self.step(events, vec![Effect::Send(Message::Granted(grant))]))
+    }
+
+    /// The funding is chosen for good: one that was paid on, or whose end was asked for, is never exchanged for another.
+    const fn is_pinned(&self) -> bool {
+        self.funding.is_some() && (self.accepted.is_some() || self.stopped || self.closing.is_some())
     }
 
     /// The payer wants to end: nothing more is delivered. Asking again repeats the answer.
@@ -384,7 +526,8 @@ impl Payee {
     ///
     /// # Errors
     /// [`Code::NotFunded`], [`Code::Closing`] for another amount than the first, [`Code::CloseBelowDelivered`],
-    /// [`Code::ExceedsCapacity`], [`Code::InvalidSignature`], [`Code::HighS`]; conflicts carry the state.
+    /// [`Code::WrongLock`], [`Code::ExceedsCapacity`], [`Code::InvalidSignature`], [`Code::HighS`]; conflicts carry the
+    /// state.
     pub fn close(&self, paid: Paid, node: &Key) -> Result<Step, Error> {
         let funding = self.funding.ok_or_else(|| self.conflict(Code::NotFunded, "the deposit is not confirmed yet"))?;
         let statement = Statement { channel: self.id, funding, cumulative: paid.cumulative };
@@ -395,6 +538,12 @@ impl Payee {
             }
             return Err(self.conflict(Code::Closing, "the channel is closing at another amount"));
         }
+        if self.released {
+            return Err(self.conflict(Code::Closing, "the deposit was given back"));
+        }
+        if paid.lock != 0 {
+            return Err(self.conflict(Code::WrongLock, "the final payment has no lock time"));
+        }
         if paid.cumulative < self.owed().to_amount_ceil() {
             return Err(self.conflict(Code::CloseBelowDelivered, "less than what was delivered"));
         }
@@ -402,9 +551,12 @@ impl Payee {
         Ok(self.step(vec![Event::Closing(paid)], vec![Effect::Send(closed()), Effect::Settle]))
     }
 
-    /// The payer is gone and time runs out: settle at the last payment. `None` while there is time, or nothing to take.
-    pub fn expire(&self, tip: u32) -> Option<Step> {
-        let due = tip >= self.params.close_height() && self.closing.is_none() && self.spent.is_none();
+    /// The payer is gone and time runs out, the sooner the higher the fees: settle at the last payment. `None` while there is
+    /// time, or nothing to take.
+    pub fn expire(&self, now: impl Into<Moment>) -> Option<Step> {
+        let now = now.into();
+        let over = self.closing.is_some() || self.spent.is_some() || self.released;
+        let due = now.tip >= self.due_height(now.surge) && !over;
         let paid = self.accepted.filter(|_| due)?;
         Some(self.step(vec![Event::Closing(paid)], vec![Effect::Settle]))
     }

@@ -1,11 +1,13 @@
 //! What an operator offers, and how it answers a request for a channel.
 
-use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, FeeRate};
 
 use super::{Effect, Event, Step};
 use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
+use crate::kind::Kind;
+use crate::margin::Surge;
 use crate::params::{ChannelParams, validate_return_script};
 use crate::persist::Decision;
 use crate::tariff::Tariff;
@@ -14,6 +16,8 @@ use crate::wire::{Message, Open};
 /// What the operator offers to whoever opens a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
+    /// The kind of channel.
+    pub kind: Kind,
     /// The operator's network.
     pub network: bitcoin::Network,
     /// Price and window.
@@ -35,6 +39,18 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// What the rate for quick confirmation, `current`, does to the margins of these channels, which are enough up to the rate
+    /// `calm`. At least half of the time in which payments are made is left, so that a channel opened now is served.
+    pub fn surge(&self, current: FeeRate, calm: FeeRate) -> Surge {
+        Surge::new(current, calm, self.watching().unwrap_or(0) / 2)
+    }
+
+    /// Blocks from the opening to the end, or to the lock of the last payment that can be made.
+    fn watching(&self) -> Option<u32> {
+        let payments = self.kind.ladder().map_or(Some(0), |ladder| ladder.height());
+        self.lifetime.checked_sub(payments?)
+    }
+
     /// Answers a request for a channel; `key` is the payee's fresh key number `key_index`, `tip` the height of the best
     /// block. Give the saved decision to [`super::Payee::create`].
     ///
@@ -45,8 +61,12 @@ impl Offer {
         if request.network != self.network {
             return refuse(Code::WrongNetwork, "this server is on another Bitcoin network");
         }
+        if request.kind != self.kind.name() {
+            return refuse(Code::UnacceptableTerms, "this server offers another kind of channel");
+        }
         validate_return_script(&request.return_script)?;
         let params = Box::new(ChannelParams {
+            kind: self.kind.clone(),
             network: self.network,
             funding_kind: request.funding_kind,
             payer: request.payer,
@@ -62,6 +82,9 @@ impl Offer {
             purpose: self.purpose.clone(),
         });
         params.validate()?;
+        if self.watching().is_none_or(|watching| watching <= self.stop_margin.into()) {
+            return refuse(Code::UnacceptableTerms, "the channel's life is too short for its payments");
+        }
         params.check_deposit(request.deposit)?;
         let reply = Message::Opened { params: params.clone(), signature: params.sign(node) };
         Ok(Decision::new(params.id(), 0, vec![Event::Opened { params, key_index }], vec![Effect::Send(reply)]))

@@ -191,7 +191,7 @@ fn closing_settles_at_what_was_delivered_and_only_once() {
     assert_eq!(code(world.payee.release(1, TIP)), Code::Closing);
     let effects = world.payee(|payee| payee.close(world_sign(owed), &node)).unwrap();
     assert!(effects.contains(&Effect::Settle));
-    assert_eq!(world.payee.unsettled(), Some((testing::funding(0, CAPACITY), world_sign(owed))));
+    assert_eq!(world.payee.collectable(), Some((testing::funding(0, CAPACITY), world_sign(owed))));
     // Twice: the same answer, and no second settlement; at another amount: refused.
     assert!(world.payee.close(world_sign(owed), &node).unwrap().events().is_empty());
     assert_eq!(code(world.payee.close(world_sign(owed + 1), &node)), Code::Closing);
@@ -279,4 +279,85 @@ fn replay_treats_the_log_as_hostile() {
         assert_eq!(code(Event::decode(&bytes[..bytes.len() - 1])), Code::CorruptedStore);
         assert_eq!(code(Event::decode(&[&bytes[..], &[0]].concat())), Code::CorruptedStore);
     }
+}
+
+fn granted(effects: &[Effect]) -> Grant {
+    match effects {
+        [Effect::Send(Message::Granted(grant))] => *grant,
+        other => panic!("nothing granted: {other:?}"),
+    }
+}
+
+#[test]
+fn a_deposit_for_which_nothing_was_delivered_is_given_back_and_ends_the_channel() {
+    let mut world = World::funded();
+    let own = *world.payee.funding().unwrap();
+    let key = testing::payee_key();
+    // Paid ahead, nothing delivered: what was paid is not owed.
+    let paid = world.sign(PRICE_SAT);
+    world.payee(|payee| payee.pay(paid, TIP)).unwrap();
+    let grant = granted(&world.payee(|payee| payee.reclaim(own, &key)).unwrap());
+    grant.verify(world.payee.params()).unwrap();
+    assert_eq!((grant.lock, grant.cumulative, grant.funding), (0, Amount::ZERO, own));
+    assert_eq!(granted(&world.payee(|payee| payee.reclaim(own, &key)).unwrap()), grant, "asking again repeats it");
+    // From then on it gives nothing, takes nothing and has nothing to settle.
+    assert_eq!(code(world.payee.cover(1_000, TIP)), Code::Closing);
+    assert_eq!(code(world.payee.pay(world.sign(2 * PRICE_SAT), TIP)), Code::Closing);
+    assert_eq!(code(world.payee.close(world.sign(PRICE_SAT), &testing::node())), Code::Closing);
+    assert!(world.payee.expire(world.payee.params().expiry).is_none());
+    assert!(world.payee.collectable().is_none());
+    let again = Payee::replay(world.payee_events()).unwrap();
+    assert!(again.is_released());
+    // A log that gives back what was delivered for is none of ours.
+    let mut events = world.payee_events();
+    events.insert(events.len() - 2, Event::Delivered(1_000));
+    events.sort_by_key(StoredEvent::slot);
+    assert_eq!(code(Payee::replay(events)), Code::CorruptedStore);
+}
+
+#[test]
+fn what_is_owed_or_may_be_needed_is_not_given_back() {
+    let key = testing::payee_key();
+    let (own, other) = (testing::funding(0, CAPACITY), testing::funding(1, CAPACITY));
+    // Before the funding is fixed any output that is large enough may become it.
+    let mut world = World::opened();
+    assert_eq!(code(world.payee.reclaim(other, &key)), Code::NotReclaimable);
+    let small = testing::funding(2, Amount::from_sat(9_999));
+    granted(&world.payee(|payee| payee.reclaim(small, &key)).unwrap());
+    let mut world = World::funded();
+    assert_eq!(code(world.payee.reclaim(other, &key)), Code::NotReclaimable);
+    world.pay_for(1_000).unwrap();
+    assert_eq!(code(world.payee.reclaim(own, &key)), Code::NotReclaimable);
+    assert_eq!(code(world.payee.reclaim(other, &testing::node())), Code::WrongKey);
+    // A second deposit goes back while the stream goes on.
+    granted(&world.payee(|payee| payee.reclaim(other, &key)).unwrap());
+    world.pay_for(1_000).unwrap();
+    // What is spent is gone.
+    let mut spent = World::funded();
+    spent.payee(|payee| Ok(payee.spent_seen(Some(other.outpoint.txid), 0))).unwrap();
+    assert_eq!(code(spent.payee.reclaim(own, &key)), Code::NotReclaimable);
+}
+
+#[test]
+fn the_first_rival_on_a_ladder_is_the_first_that_is_worth_less() {
+    let world = World::timelock_funded();
+    let (params, funding) = (world.payee.params(), *world.payee.funding().unwrap());
+    let paid = |lock, sat| {
+        crate::commitment::pay(params, &funding, lock, Amount::from_sat(sat), &testing::payer_key()).unwrap()
+    };
+    let after = |events: &[Event]| {
+        let log = world.payee_events().into_iter().chain(events.iter().cloned());
+        Payee::replay(log).unwrap().rival_lock()
+    };
+    let (expiry, newest) = (params.expiry, params.expiry - 6);
+    let accepted = Event::Accepted(paid(newest, 5_000));
+    // The payer has gone.
+    assert_eq!(after(&[accepted.clone(), Event::Closing(paid(newest, 5_000))]), newest + 3);
+    // By agreement, at no more than was paid, or at more.
+    assert_eq!(after(&[accepted.clone(), Event::Closing(paid(0, 4_000))]), newest + 3);
+    assert_eq!(after(&[accepted, Event::Closing(paid(0, 6_000))]), newest);
+    // Against the only payment there is the refund.
+    let first = expiry - 3;
+    assert_eq!(after(&[Event::Accepted(paid(first, 5_000)), Event::Closing(paid(first, 5_000))]), expiry);
+    assert_eq!(after(&[Event::Closing(paid(0, 5_000))]), expiry);
 }

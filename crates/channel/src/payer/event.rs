@@ -1,12 +1,13 @@
 //! What a payer stores about a channel.
 
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, Transaction, Txid};
 
 use crate::budget::Spent;
 use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
+use crate::grant::Grant;
 use crate::params::ChannelParams;
 use crate::persist::{FORMAT, StoredEvent, read_format};
 
@@ -50,6 +51,12 @@ pub enum Event {
     Closed(Signature),
     /// The funding was spent; `None` after a reorganisation undid it.
     Spent(Option<Spend>),
+    /// The transaction that funds a `timelock` channel; broadcast only when the refund of its output is granted.
+    Funding(Transaction),
+    /// The payee lets the payer take the funding back after the expiry.
+    Refundable(Grant),
+    /// The payer's copy of the newest commitment.
+    Countersigned(Grant),
 }
 
 /// A transaction that spent the funding.
@@ -59,7 +66,7 @@ pub struct Spend {
     pub txid: Txid,
     /// What it paid to the return script.
     pub returned: Amount,
-    /// It is a refund of our own.
+    /// It pays the payee nothing.
     pub refund: bool,
     /// It is in a block.
     pub confirmed: bool,
@@ -76,6 +83,9 @@ impl StoredEvent for Event {
             Self::Closing(_) => 5,
             Self::Closed(_) => 6,
             Self::Spent(_) => 7,
+            Self::Funding(_) => 8,
+            Self::Refundable(_) => 9,
+            Self::Countersigned(_) => 10,
         }
     }
 
@@ -105,6 +115,10 @@ impl StoredEvent for Event {
                     w.txid(&spend.txid).amount(spend.returned).bool(spend.refund).bool(spend.confirmed);
                 });
             }
+            Self::Funding(transaction) => {
+                w.transaction(transaction);
+            }
+            Self::Refundable(grant) | Self::Countersigned(grant) => grant.write(&mut w),
         }
         w.finish()
     }
@@ -135,6 +149,9 @@ fn read(r: &mut Reader<'_>) -> Result<Event, Error> {
         7 => Event::Spent(r.option(|r| {
             Ok(Spend { txid: r.txid()?, returned: r.amount()?, refund: r.bool()?, confirmed: r.bool()? })
         })?),
+        8 => Event::Funding(r.transaction()?),
+        9 => Event::Refundable(Grant::read(r)?),
+        10 => Event::Countersigned(Grant::read(r)?),
         _ => return Err(malformed("an unknown event")),
     })
 }

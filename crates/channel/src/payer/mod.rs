@@ -1,9 +1,9 @@
-//! The payer's side of a `cltv` channel: pays for what it receives, ends, takes the rest back.
+//! The payer's side of a channel: pays for what it receives, ends, takes the rest back.
 //!
 //! ```text
 //!          funding_seen          stop              stopped             closed
 //!  opened ─────────────> open ─────────> stopping ─────────> closing ─────────> closed ──> settled (spent_seen)
-//!                         any of them, from expiry on: refund ──> refunded
+//!                         any of them, from expiry on or as granted: refund, reclaimed ──> refunded
 //! ```
 //!
 //! `stop` may be left out: the payee also takes a `close` by itself.
@@ -16,25 +16,28 @@
 //! an honest stream would halt. So up to [`FORGIVEN_WINDOWS`] windows, in all the channel's life, are paid without
 //! having arrived. That, and the window, is the most that a dishonest payee can gain.
 
+mod back;
+#[cfg(test)]
+mod edges;
 mod event;
 mod open;
 #[cfg(test)]
 mod tests;
 
 use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
-use bitcoin::{Amount, FeeRate, Transaction};
+use bitcoin::{Amount, Transaction};
 
 pub use event::{Event, Spend};
-pub use open::Request;
+pub use open::{Recovery, Request};
 
 use crate::amount::Msat;
 use crate::budget::{Budget, Spent};
 use crate::commitment::{self, Funding, Paid, SeenOutput};
-use crate::error::{Code, Detail, Error, refuse};
+use crate::error::{Code, Error, refuse};
+use crate::grant::Grant;
 use crate::keys::Key;
 use crate::params::{ChannelId, ChannelParams, Statement, sign_attach};
 use crate::persist::{Decision, Saved, ascending};
-use crate::refund;
 use crate::tariff::Meter;
 use crate::wire::{ChannelState, Message};
 
@@ -87,6 +90,10 @@ pub struct Payer {
     closing: Option<Paid>,
     closed: Option<Signature>,
     spend: Option<Spend>,
+    /// Only in a `timelock` channel: what will fund it, and what the payee has granted.
+    transaction: Option<Transaction>,
+    refundable: Option<Grant>,
+    countersigned: Option<Grant>,
     budget: Budget,
     /// What has arrived, and what was forgiven, as this side counts it.
     received: Meter,
@@ -134,6 +141,9 @@ impl Payer {
             closing: None,
             closed: None,
             spend: None,
+            transaction: None,
+            refundable: None,
+            countersigned: None,
             budget,
             received,
             forgiven: 0,
@@ -149,6 +159,10 @@ impl Payer {
                 payer.budget.resume(*spent);
             }
             payer.apply(event);
+        }
+        // Money goes into a `timelock` channel only when it can come back.
+        if payer.funding.is_some_and(|funding| !payer.is_safe(&funding)) {
+            return Err(CORRUPTED);
         }
         Ok(payer)
     }
@@ -174,11 +188,14 @@ impl Payer {
             Event::Received { quantity, forgiven } => {
                 self.params.tariff.cost(*quantity).is_some() && *forgiven <= self.forgivable().min(*quantity)
             }
-            Event::Paid { paid, .. } => signed(paid),
+            Event::Paid { paid, .. } => self.params.is_rung(paid.lock) && signed(paid),
             Event::Stopping => self.funding.is_some(),
             Event::Closing(paid) => signed(paid),
             Event::Closed(signature) => self.statement().is_some_and(|s| s.verify(&self.node, signature).is_ok()),
             Event::Spent(_) => true,
+            Event::Funding(transaction) => self.check_transaction(transaction).is_ok(),
+            Event::Refundable(grant) => self.is_refund(grant) && grant.verify(&self.params).is_ok(),
+            Event::Countersigned(grant) => self.params.is_rung(grant.lock) && grant.verify(&self.params).is_ok(),
         };
         if fits { Ok(()) } else { Err(CORRUPTED) }
     }
@@ -199,6 +216,9 @@ impl Payer {
             Event::Closing(paid) => self.closing = Some(paid),
             Event::Closed(signature) => self.closed = Some(signature),
             Event::Spent(spend) => self.spend = spend,
+            Event::Funding(transaction) => self.transaction = Some(transaction),
+            Event::Refundable(grant) => self.refundable = Some(grant),
+            Event::Countersigned(grant) => self.countersigned = Some(grant),
         }
     }
 
@@ -241,6 +261,11 @@ impl Payer {
     /// The highest amount signed over.
     pub fn paid(&self) -> Amount {
         self.paid.map_or(Amount::ZERO, |paid| paid.cumulative)
+    }
+
+    /// How many payments can still be made; `None` where there is no bound.
+    pub fn updates_left(&self) -> Option<u32> {
+        self.params.updates_left(self.paid.map(|paid| paid.lock))
     }
 
     /// What has arrived, in the tariff's base quantity.
@@ -353,6 +378,10 @@ impl Payer {
         if let (Some(funding), Some(theirs)) = (&self.funding, &state.paid)
             && let Some(lost) = theirs.cumulative.checked_sub(self.paid()).filter(|lost| *lost > Amount::ZERO)
         {
+            // One without a lock time ends a `timelock` channel; as a payment it would not replay.
+            if !self.params.is_rung(theirs.lock) {
+                return refuse(Code::WrongLock, "this is no payment of this channel");
+            }
             theirs.verify(&self.params, funding)?;
             let (lost, paid) = (msat(lost), msat(theirs.cumulative));
             // What a lost store once paid for has been delivered, as far as the payee says so.
@@ -360,6 +389,7 @@ impl Payer {
             events.push(Event::Received { quantity, forgiven: self.forgiven });
             events.push(Event::Paid { paid: *theirs, spent: self.budget.found(lost) });
         }
+        effects.extend(self.resume_funding(state));
         let stopped = self.stopping || (state.stopped && self.funding.is_some());
         if stopped && !self.stopping {
             events.push(Event::Stopping);
@@ -390,7 +420,7 @@ impl Payer {
             return Ok(self.step(vec![], vec![]));
         }
         let deep = |output: &SeenOutput| output.confirmations >= self.params.confirmations.into();
-        let agreed = seen.iter().any(|output| output.funding == *told && deep(output));
+        let agreed = seen.iter().any(|output| output.funding == *told && deep(output)) && self.is_safe(told);
         if !agreed || told.capacity < self.params.min_deposit {
             return refuse(Code::NotFunded, "the chain does not show this deposit yet");
         }
@@ -405,7 +435,7 @@ impl Payer {
     ///
     /// # Errors
     /// [`Code::Paused`], [`Code::NotFunded`], [`Code::Closing`], [`Code::AheadOfDelivery`], [`Code::DepositSpent`],
-    /// [`Code::OverBudget`].
+    /// [`Code::UpdatesSpent`], [`Code::OverBudget`].
     pub fn need(&self, upto: u64, delivered: u64, now: u64) -> Result<Step, Error> {
         if self.paused {
             return refuse(Code::Paused, "paused: nothing is paid");
@@ -421,13 +451,15 @@ impl Payer {
             .map(Msat::to_amount_ceil)
             .filter(|cost| *cost <= self.params.spendable(funding.capacity))
             .ok_or(Error::new(Code::DepositSpent, "the deposit does not cover this"))?;
-        let Some(more) = cumulative.checked_sub(self.paid()).filter(|more| *more > Amount::ZERO) else {
+        let more = cumulative.checked_sub(self.paid()).filter(|more| *more > Amount::ZERO);
+        let Some(more) = more.filter(|_| !self.is_in_arrears()) else {
             let again = self.paid.map(|last| Effect::Send(Message::Pay(last)));
             return Ok(self.step(vec![], again.into_iter().collect()));
         };
         let mut events: Vec<_> = self.allow(upto.max(delivered))?.into_iter().collect();
+        let lock = self.params.next_lock(self.paid.map(|paid| paid.lock))?;
         let spent = self.budget.reserve(msat(more), now)?;
-        let paid = commitment::pay(&self.params, &funding, cumulative, &self.key)?;
+        let paid = commitment::pay(&self.params, &funding, lock, cumulative, &self.key)?;
         events.push(Event::Paid { paid, spent });
         Ok(self.step(events, vec![Effect::Send(Message::Pay(paid))]))
     }
@@ -445,8 +477,8 @@ impl Payer {
         }
     }
 
-    /// The payee tells its final count: sign exactly that, if it is paid. (Where it counts too much, what it holds is
-    /// worth that anyway: see [`FORGIVEN_WINDOWS`].)
+    /// The payee tells its final count: sign exactly that, if it is paid, or ask for the deposit back, if it is nothing.
+    /// (Where it counts too much, what it holds is worth that anyway: see [`FORGIVEN_WINDOWS`].)
     ///
     /// # Errors
     /// [`Code::UnexpectedMessage`] where nobody asked, [`Code::AheadOfDelivery`].
@@ -458,7 +490,10 @@ impl Payer {
         let Some(owed) = owed.filter(|owed| *owed <= self.paid()) else {
             return refuse(Code::AheadOfDelivery, "the server counts more than was paid");
         };
-        let paid = commitment::pay(&self.params, &funding, owed, &self.key)?;
+        if delivered == 0 {
+            return Ok(self.step(vec![], vec![Effect::Send(Message::Reclaim(funding))]));
+        }
+        let paid = commitment::pay(&self.params, &funding, 0, owed, &self.key)?;
         Ok(self.step(vec![Event::Closing(paid)], vec![Effect::Send(Message::Close(paid))]))
     }
 
@@ -479,32 +514,6 @@ impl Payer {
     pub fn spent_seen(&self, spend: Option<Spend>) -> Step {
         let events = if self.spend == spend { vec![] } else { vec![Event::Spent(spend)] };
         self.step(events, vec![])
-    }
-
-    /// After expiry: takes back every output at the address. `tip` is the height of the best block.
-    ///
-    /// # Errors
-    /// [`Code::NotExpired`] with the height, [`Code::NothingToDo`], [`Code::Uneconomic`].
-    pub fn refund(&self, outputs: &[Funding], fee_rate: FeeRate, tip: u32) -> Result<Step, Error> {
-        if tip < self.params.expiry {
-            return Err(Error::new(Code::NotExpired, "nothing can be taken back before the expiry")
-                .with(Detail::Height(self.params.expiry)));
-        }
-        let transaction = refund::refund(&self.params, outputs, fee_rate, &self.key)?;
-        let returned = transaction.output.first().map_or(Amount::ZERO, |output| output.value);
-        let spend = Spend { txid: transaction.compute_txid(), returned, refund: true, confirmed: false };
-        // What was paid beside the funding may come back after a settlement, too; that outcome stands.
-        let funded = self.funding.is_none_or(|funding| outputs.contains(&funding));
-        let events = if funded { vec![Event::Spent(Some(spend))] } else { vec![] };
-        Ok(self.step(events, vec![Effect::Broadcast(transaction)]))
-    }
-
-    /// Signed refunds of `outputs` at several fee rates, for the viewer to keep.
-    ///
-    /// # Errors
-    /// As [`refund::refund_kit`].
-    pub fn refund_kit(&self, outputs: &[Funding]) -> Result<Vec<refund::KitEntry>, Error> {
-        refund::refund_kit(&self.params, outputs, &self.key)
     }
 }
 

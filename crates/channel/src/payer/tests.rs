@@ -4,12 +4,13 @@
 
 use super::*;
 use crate::budget::Limits;
+use crate::error::Detail;
 use crate::params::FundingKind;
 use crate::payee;
 use crate::persist::StoredEvent;
 use crate::testing::{self, CAPACITY, NOW, PRICE_SAT, TIP, World};
 use crate::wire::Token;
-use bitcoin::Network;
+use bitcoin::{FeeRate, Network};
 
 fn code<T>(result: Result<T, Error>) -> Code {
     match result {
@@ -260,8 +261,9 @@ fn an_end_that_this_side_has_lost_is_adopted() {
 #[test]
 fn after_the_final_signature_the_deposit_cannot_be_exchanged() {
     let mut world = World::funded();
+    world.pay_for(1_000).unwrap();
     world.payer(|payer| payer.stop()).unwrap();
-    world.payer(|payer| payer.stopped(0)).unwrap();
+    world.payer(|payer| payer.stopped(1_000)).unwrap();
     let other = SeenOutput { funding: testing::funding(1, CAPACITY), confirmations: 1 };
     assert_eq!(code(world.payer.funding_seen(&other.funding, &[other])), Code::UnexpectedMessage);
     assert!(Payer::replay(world.payer_events(), testing::payer_key(), Budget::default()).is_ok());
@@ -286,13 +288,13 @@ fn an_interrupted_end_is_taken_up_again() {
 #[test]
 fn a_refund_waits_for_its_height_and_sweeps_everything() {
     let mut world = World::funded();
-    let outputs = [testing::funding(0, CAPACITY), testing::funding(1, CAPACITY)];
+    let outputs = [0, 1].map(|number| testing::seen(testing::funding(number, CAPACITY)));
     let rate = FeeRate::from_sat_per_vb_u32(5);
     let expiry = world.payer.params().expiry;
     let error = world.payer.refund(&outputs, rate, expiry - 1).unwrap_err();
     assert_eq!((error.code(), error.detail()), (Code::NotExpired, Some(&Detail::Height(expiry))));
     assert_eq!(code(world.payer.refund(&[], rate, expiry)), Code::NothingToDo);
-    let dust = [testing::funding(0, Amount::from_sat(400))];
+    let dust = [testing::seen(testing::funding(0, Amount::from_sat(400)))];
     assert_eq!(code(world.payer.refund(&dust, rate, expiry)), Code::Uneconomic);
     let effects = world.payer(|payer| payer.refund(&outputs, rate, expiry)).unwrap();
     let [Effect::Broadcast(refund)] = &effects[..] else { panic!("{effects:?}") };
@@ -300,11 +302,10 @@ fn a_refund_waits_for_its_height_and_sweeps_everything() {
     assert_eq!(world.payer.phase(), Phase::Refunded);
     // What was paid beside the funding comes back without touching how the channel ended.
     let mut settled = World::funded();
-    let spend = Spend { txid: outputs[1].outpoint.txid, returned: CAPACITY, refund: false, confirmed: true };
+    let spend = Spend { txid: outputs[1].funding.outpoint.txid, returned: CAPACITY, refund: false, confirmed: true };
     settled.payer(|payer| Ok(payer.spent_seen(Some(spend)))).unwrap();
     settled.payer(|payer| payer.refund(&outputs[1..], rate, expiry)).unwrap();
     assert_eq!(settled.payer.spend(), Some(&spend));
-    assert_eq!(world.payer.refund_kit(&outputs).unwrap().len(), refund::KIT_FEE_RATES.len());
 }
 
 #[test]
@@ -345,4 +346,71 @@ fn the_session_is_proved_by_the_channels_key() {
     let Message::Attach { channel, signature } = world.payer.attach(&[4; 32]) else { panic!("not an attach") };
     assert_eq!(channel, world.payee.id());
     assert!(world.payee.attach(&[4; 32], &signature, Token([1; 32])).is_ok());
+}
+
+#[test]
+fn with_nothing_watched_the_deposit_comes_back_at_once() {
+    let mut world = World::funded();
+    let own = *world.payer.funding().unwrap();
+    world.payer(|payer| payer.stop()).unwrap();
+    let effects = world.payer(|payer| payer.stopped(0)).unwrap();
+    assert_eq!(effects, [Effect::Send(Message::Reclaim(own))]);
+    world.payee(|payee| payee.stop()).unwrap();
+    let effects = world.payee(|payee| payee.reclaim(own, &testing::payee_key())).unwrap();
+    let [payee::Effect::Send(Message::Granted(grant))] = effects[..] else { panic!("{effects:?}") };
+    let rate = FeeRate::from_sat_per_vb_u32(3);
+    let forged = Grant { funding: testing::funding(1, CAPACITY), ..grant };
+    assert_eq!(code(world.payer.reclaimed(&forged, rate)), Code::InvalidSignature);
+    assert_eq!(code(world.payer.reclaimed(&Grant { lock: 9, ..grant }, rate)), Code::UnexpectedMessage);
+    assert_eq!(code(world.payer.granted(&grant)), Code::UnexpectedMessage, "that is for refunds and commitments");
+    let effects = world.payer(|payer| payer.reclaimed(&grant, rate)).unwrap();
+    let [Effect::Broadcast(transaction)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(transaction.lock_time.to_consensus_u32(), 0);
+    assert_eq!(transaction.output.len(), 1);
+    assert_eq!(transaction.output[0].script_pubkey, testing::return_script());
+    assert_eq!(world.payer.phase(), Phase::Refunded);
+}
+
+#[test]
+fn words_alone_bring_the_channel_back() {
+    let mut world = World::funded();
+    world.pay_for(1_000).unwrap();
+    world.pay_for(500).unwrap();
+    let request = testing::request();
+    let recovery = Recovery {
+        network: request.network,
+        key: testing::payer_key(),
+        key_index: 0,
+        return_script: request.return_script,
+        node: request.node,
+        purpose: request.purpose,
+    };
+    let Message::Recover { payer: asked, signature } = recovery.message(&[4; 32]) else { panic!("no request") };
+    crate::params::verify_recover(&asked, &[4; 32], &signature).unwrap();
+    assert_eq!(code(crate::params::verify_recover(&asked, &[5; 32], &signature)), Code::InvalidSignature);
+    let params = Box::new(world.payee.params().clone());
+    let node = testing::node();
+    let answer = |change: &dyn Fn(&mut ChannelParams), signer: &Key| {
+        let mut params = params.clone();
+        change(&mut params);
+        let signature = params.sign(signer);
+        recovery.recovered(params, signature)
+    };
+    assert_eq!(code(answer(&|params| params.network = Network::Bitcoin, &node)), Code::WrongNetwork);
+    assert_eq!(code(answer(&|params| params.payer = node.public(), &node)), Code::WrongKey);
+    assert_eq!(code(answer(&|params| params.purpose = "elsewhere".into(), &node)), Code::UnacceptableTerms);
+    assert_eq!(code(answer(&|params| params.return_script = testing::payee_script(), &node)), Code::UnacceptableTerms);
+    assert_eq!(code(answer(&|_| (), &testing::payee_key())), Code::InvalidSignature);
+    let step = answer(&|_| (), &node).unwrap();
+    let saved = step.save(|_| Ok::<_, ()>(())).unwrap();
+    let mut payer = Payer::create(saved, testing::payer_key(), Budget::default()).unwrap();
+    let own = *world.payer.funding().unwrap();
+    let mut follow = |decide: &dyn Fn(&Payer) -> Result<Step, Error>| {
+        let saved = decide(&payer).unwrap().save(|_| Ok::<_, ()>(())).unwrap();
+        payer.commit(saved).unwrap();
+    };
+    follow(&|payer| payer.funding_seen(&own, &[SeenOutput { funding: own, confirmations: 2 }]));
+    follow(&|payer| payer.attached(&world.payee.state()));
+    assert_eq!((payer.paid(), payer.received()), (world.payer.paid(), world.payer.received()));
+    assert_eq!(payer.returned(), world.payer.returned());
 }

@@ -12,9 +12,9 @@ use bitcoin::{Amount, Network, ScriptBuf, Txid};
 use crate::codec::{Reader, Writer, malformed};
 use crate::commitment::{Funding, Paid};
 use crate::error::{Code, Error};
-use crate::params::{
-    CLTV, ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte, read_kind,
-};
+use crate::grant::Grant;
+use crate::kind::KindName;
+use crate::params::{ChannelId, ChannelParams, FundingKind, MAX_RETURN_SCRIPT, network_byte, network_from_byte};
 
 /// The protocol version of every frame.
 pub const VERSION: u8 = 1;
@@ -77,6 +77,8 @@ impl ChannelState {
 /// What the payer asks for when it opens a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
+    /// How old commitments are to lose.
+    pub kind: KindName,
     /// The network the payer is on.
     pub network: Network,
     /// How the funding output hides the channel's script.
@@ -202,6 +204,28 @@ pub enum Message {
         /// Its confirmations; they can fall.
         confirmations: u32,
     },
+    /// Payer, having lost its store: asks for the channel of this key.
+    Recover {
+        /// The payer's channel key.
+        payer: PublicKey,
+        /// By that key, over the challenge.
+        signature: Signature,
+    },
+    /// Payee: the channel of that key.
+    Recovered {
+        /// Everything both sides agreed on.
+        params: Box<ChannelParams>,
+        /// The node's signature over the channel's id.
+        signature: Signature,
+        /// Where the channel stands.
+        state: Box<ChannelState>,
+    },
+    /// Payer of a `timelock` channel: about to broadcast this funding, asks for the refund's grant.
+    Fund(Funding),
+    /// Payer: asks for a deposit back for which nothing was delivered.
+    Reclaim(Funding),
+    /// Payee: the payer may spend this.
+    Granted(Grant),
     /// Either: something was refused.
     Refused(Refusal),
     /// A message of a type from [`OPTIONAL`] on that this side does not know, to be ignored. Its fields were not read.
@@ -214,6 +238,7 @@ macro_rules! types {
 types! {
     WELCOME = 1, OPEN = 2, OPENED = 3, ATTACH = 4, ATTACHED = 5, FUNDING_SEEN = 6, NEED = 7, PAY = 8, ACK = 9,
     STOP = 10, STOPPED = 11, CLOSE = 12, CLOSED = 13, SETTLED = 14, REFUSED = 15,
+    RECOVER = 16, RECOVERED = 17, FUND = 18, RECLAIM = 19, GRANTED = 20,
 }
 
 impl Message {
@@ -235,6 +260,11 @@ impl Message {
             Self::Closed { .. } => CLOSED,
             Self::Settled { .. } => SETTLED,
             Self::Refused(_) => REFUSED,
+            Self::Recover { .. } => RECOVER,
+            Self::Recovered { .. } => RECOVERED,
+            Self::Fund(_) => FUND,
+            Self::Reclaim(_) => RECLAIM,
+            Self::Granted(_) => GRANTED,
             Self::Unknown(kind) => *kind,
         }
     }
@@ -246,7 +276,7 @@ impl Message {
         match self {
             Self::Welcome { challenge, node } => w.raw(challenge).key(node),
             Self::Open(open) => w
-                .u8(CLTV)
+                .u8(open.kind.to_byte())
                 .u8(network_byte(open.network))
                 .u8(open.funding_kind.to_byte())
                 .key(&open.payer)
@@ -279,6 +309,20 @@ impl Message {
                 .text(&refusal.text, MAX_TEXT)
                 .u8(refusal.about)
                 .option(refusal.state.as_ref(), |w, state| state.write(w)),
+            Self::Recover { payer, signature } => w.key(payer).signature(signature),
+            Self::Recovered { params, signature, state } => {
+                params.write(&mut w);
+                state.write(w.signature(signature));
+                &mut w
+            }
+            Self::Fund(funding) | Self::Reclaim(funding) => {
+                funding.write(&mut w);
+                &mut w
+            }
+            Self::Granted(grant) => {
+                grant.write(&mut w);
+                &mut w
+            }
         };
         w.finish()
     }
@@ -308,7 +352,8 @@ impl Message {
         Ok(match kind {
             WELCOME => Self::Welcome { challenge: r.array()?, node: r.key()? },
             OPEN => Self::Open(Open {
-                network: read_kind(r).and_then(|()| network_from_byte(r.u8()?))?,
+                kind: KindName::from_byte(r.u8()?)?,
+                network: network_from_byte(r.u8()?)?,
                 funding_kind: FundingKind::from_byte(r.u8()?)?,
                 payer: r.key()?,
                 return_script: r.script(MAX_RETURN_SCRIPT)?,
@@ -336,6 +381,15 @@ impl Message {
                 about: r.u8()?,
                 state: r.option(|r| ChannelState::read(r).map(Box::new))?,
             }),
+            RECOVER => Self::Recover { payer: r.key()?, signature: r.signature()? },
+            RECOVERED => Self::Recovered {
+                params: Box::new(ChannelParams::read(r)?),
+                signature: r.signature()?,
+                state: Box::new(ChannelState::read(r)?),
+            },
+            FUND => Self::Fund(Funding::read(r)?),
+            RECLAIM => Self::Reclaim(Funding::read(r)?),
+            GRANTED => Self::Granted(Grant::read(r)?),
             0 => return Err(malformed("message type 0 does not exist")),
             _ => return Err(Error::new(Code::UnknownMessage, "this message type is not known here")),
         })

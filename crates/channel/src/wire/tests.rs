@@ -1,6 +1,7 @@
 //! The decoder is strict: one encoding for each message, and nothing else is one.
 
 use super::*;
+use crate::error::Detail;
 use crate::testing::{self, CAPACITY, World};
 
 fn signature() -> Signature {
@@ -36,8 +37,14 @@ fn messages() -> Vec<Message> {
             code: "paused".into(),
             text: "paused: nothing is paid".into(),
             about: NEED,
-            state: Some(state),
+            state: Some(state.clone()),
         }),
+        Message::Recover { payer: testing::payer_key().public(), signature },
+        Message::Recovered { params: Box::new(testing::params()), signature, state: state.clone() },
+        Message::Recovered { params: Box::new(testing::timelock_params()), signature, state },
+        Message::Fund(funding),
+        Message::Reclaim(funding),
+        Message::Granted(Grant { funding, lock: 1_000, cumulative, signature }),
     ]
 }
 
@@ -57,14 +64,40 @@ fn every_message_has_one_encoding() {
 }
 
 #[test]
-fn a_payment_is_74_bytes() {
-    assert_eq!(Message::Pay(testing::sign_with(&testing::payer_key(), 1_000)).encode().len(), 74);
+fn a_payment_is_78_bytes() {
+    assert_eq!(Message::Pay(testing::sign_with(&testing::payer_key(), 1_000)).encode().len(), 78);
 }
 
 #[test]
 fn optional_types_are_ignored_whatever_they_hold() {
     assert_eq!(Message::decode(&[VERSION, OPTIONAL, 1, 2, 3]).unwrap(), Message::Unknown(OPTIONAL));
     assert_eq!(Message::decode(&[VERSION, 255]).unwrap(), Message::Unknown(255));
+}
+
+#[test]
+fn the_longest_frame_is_read() {
+    let mut frame = vec![VERSION, OPTIONAL];
+    frame.resize(MAX_FRAME, 0);
+    assert_eq!(Message::decode(&frame).unwrap(), Message::Unknown(OPTIONAL));
+}
+
+#[test]
+fn a_token_is_not_shown() {
+    assert_eq!(format!("{:?}", Token([8; 32])), "Token(..)");
+}
+
+#[test]
+fn a_refusal_tells_code_text_and_state() {
+    let state = Box::new(World::funded().payee.state());
+    let error = Error::new(Code::Paused, "paused: nothing is paid");
+    let mut refusal = Refusal { code: "paused".into(), text: error.text().into(), about: 0, state: None };
+    assert_eq!(Refusal::from(&error), refusal);
+    refusal.about = NEED;
+    assert_eq!(Refusal::of(NEED, &error), refusal);
+    // Of what may go with an error, a peer sees the state alone.
+    assert_eq!(Refusal::of(NEED, &error.clone().with(Detail::Height(7))), refusal);
+    refusal.state = Some(state.clone());
+    assert_eq!(Refusal::of(NEED, &error.with(Detail::State(state))), refusal);
 }
 
 #[test]
@@ -84,7 +117,7 @@ fn foreign_frames_are_refused_by_code() {
     assert_eq!(code(&[0, STOP]), Code::UnsupportedVersion);
     assert_eq!(code(&[2, STOP]), Code::UnsupportedVersion);
     assert_eq!(code(&[VERSION, 0]), Code::MalformedMessage);
-    assert_eq!(code(&[VERSION, 16]), Code::UnknownMessage);
+    assert_eq!(code(&[VERSION, 21]), Code::UnknownMessage);
     assert_eq!(code(&[VERSION; MAX_FRAME + 1]), Code::OversizedMessage);
     // A point that is not on the curve, an amount above all money, a flag of 2, text with a control character.
     let mut welcome = messages()[0].encode();
@@ -98,7 +131,7 @@ fn foreign_frames_are_refused_by_code() {
     assert_eq!(code(&[VERSION, REFUSED, 1, 7, 0, 0, 0]), Code::MalformedMessage);
     // A channel of another kind.
     let mut open = Message::Open(testing::open_request()).encode();
-    open[2] = 1;
+    open[2] = 2;
     assert_eq!(code(&open), Code::MalformedMessage);
     // A field longer than its bound, with all its bytes there.
     let long = [&[VERSION, REFUSED, MAX_CODE + 1][..], &[b'a'; 40], &[0, 0, 0]].concat();

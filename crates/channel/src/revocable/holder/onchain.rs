@@ -1,0 +1,201 @@
+//! What a transaction that spends the funding means to the holder, and what it takes from it (BOLT 5).
+//!
+//! | who broadcast what | the holder takes |
+//! | --- | --- |
+//! | its own newest commitment | its balance and its second stages after the delay |
+//! | the counterparty's newest, or the one before as long as it is not revoked | its balance a block later, payments with their preimages or after their expiry |
+//! | a revoked one | everything, of either stage, at once |
+//! | a commitment that it does not know: it lost what it knew | its balance |
+//! | the closing transaction | nothing: it pays its script already |
+
+use bitcoin::Transaction;
+use bitcoin::hashes::{Hash, sha256};
+use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
+
+use crate::error::{Code, Error, refuse};
+use crate::keys::Key;
+use crate::revocable::channel::{Channel, Role};
+use crate::revocable::claim::{Claim, Confirmed, to_remote};
+use crate::revocable::commitment::Htlc;
+use crate::revocable::fees::Stage;
+use crate::revocable::holder::Holder;
+use crate::revocable::htlc::{HtlcTransaction, Preimage, find_preimage};
+use crate::revocable::keys::BaseKeys;
+use crate::revocable::number::CommitmentNumber;
+use crate::revocable::penalty::Revoked;
+use crate::revocable::script;
+
+/// What was broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    /// A closing transaction, or something else that both signed.
+    Agreed,
+    /// A commitment of ours: the newest, or one that we have lost what we knew about.
+    Ours,
+    /// A commitment of the counterparty's that it may broadcast.
+    Theirs(CommitmentNumber),
+    /// A commitment of the counterparty's that it had revoked.
+    Cheat(CommitmentNumber),
+    /// A commitment of the counterparty's that we know nothing of: we have lost what we knew.
+    Unknown(CommitmentNumber),
+}
+
+/// A channel whose funding was spent.
+pub struct OnChain<'k> {
+    spending: Spending,
+    channel: Channel,
+    role: Role,
+    keys: &'k BaseKeys,
+    /// The payments in the commitment.
+    htlcs: Vec<Htlc>,
+    preimages: Vec<Preimage>,
+    way: Way,
+}
+
+/// The keys that take what there is.
+enum Way {
+    Nothing,
+    Ours { point: PublicKey, delayed: Key, second: Vec<(HtlcTransaction, Signature)> },
+    Theirs { point: PublicKey, htlc: Key },
+    Cheat(Box<Revoked>),
+}
+
+/// A second-stage transaction of ours, that the counterparty has signed.
+pub struct SecondStage<'c> {
+    /// To be signed with [`HtlcTransaction::sign_in`], in a transaction that pays the fee.
+    pub transaction: &'c HtlcTransaction,
+    /// The counterparty's signature.
+    pub theirs: Signature,
+    /// What HTLC-success needs.
+    pub preimage: Option<Preimage>,
+}
+
+impl Holder {
+    /// The channel as it stands once this transaction has spent its funding. `revoked` gives the payments of a revoked commitment,
+    /// as [`super::Event::Revoked`] kept them.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a transaction that does not spend the funding, [`Code::WrongKey`] for keys of another
+    /// channel.
+    pub fn spent<'k>(
+        &self,
+        keys: &'k BaseKeys,
+        transaction: &Transaction,
+        revoked: impl FnOnce(CommitmentNumber) -> Vec<Htlc>,
+    ) -> Result<OnChain<'k>, Error> {
+        let (channel, role) = (*self.channel(), self.role());
+        if transaction.input.iter().all(|input| input.previous_output != channel.funding.outpoint) {
+            return refuse(Code::InvalidArgument, "this transaction does not spend the funding");
+        }
+        self.state.check(keys)?;
+        let preimages = self.state.preimages.values().copied().collect();
+        let of = |spending, htlcs, way| OnChain { spending, channel, role, keys, htlcs, preimages, way };
+
+        let own = self.state.ledger.newest(role)?;
+        let commitment = self.state.build(keys, role, &own)?;
+        if commitment.transaction.compute_txid() == transaction.compute_txid() {
+            let point = keys.seed.point(own.number)?;
+            let signatures = self.state.signed.htlcs.iter().copied();
+            let second = commitment.htlc_transactions().into_iter().zip(signatures).collect();
+            let way = Way::Ours { point, delayed: keys.delayed_at(&point)?, second };
+            return Ok(of(Spending::Ours, own.htlcs, way));
+        }
+        let Some(number) = channel.obscuring().read(transaction) else {
+            return Ok(of(Spending::Agreed, vec![], Way::Nothing));
+        };
+        // A commitment of ours that we have lost what we knew about: its number is enough to take our balance.
+        if let Ok(point) = keys.seed.point(number) {
+            let own_keys = channel.keys(role, &point)?;
+            let to_local = channel.to_local(role, &own_keys).to_p2wsh();
+            let theirs = script::to_remote_output(channel.channel_type, &channel.to_remote_key(role, &own_keys)?);
+            if transaction.output.iter().any(|output| [&to_local, &theirs].contains(&&output.script_pubkey)) {
+                let way = Way::Ours { point, delayed: keys.delayed_at(&point)?, second: vec![] };
+                return Ok(of(Spending::Ours, vec![], way));
+            }
+        }
+        if let Some(cheat) = Revoked::detect(&channel, role.other(), transaction, &self.state.secrets, keys)? {
+            return Ok(of(Spending::Cheat(number), revoked(number), Way::Cheat(Box::new(cheat))));
+        }
+        let newest = self.state.ledger.newest(role.other())?;
+        let points = &self.state.points;
+        let known = if number == newest.number {
+            Some((points.newest, newest.htlcs))
+        } else {
+            let before = points.revoking.filter(|_| newest.number.previous() == Some(number));
+            before.map(|point| (point, self.state.revoking.clone()))
+        };
+        Ok(match known {
+            Some((point, htlcs)) => {
+                let way = Way::Theirs { point, htlc: keys.htlc_at(&point)? };
+                of(Spending::Theirs(number), htlcs, way)
+            }
+            None => of(Spending::Unknown(number), vec![], Way::Nothing),
+        })
+    }
+}
+
+impl OnChain<'_> {
+    /// What was broadcast.
+    pub const fn spending(&self) -> Spending {
+        self.spending
+    }
+
+    /// The payments in the commitment, whoever offers them.
+    pub fn htlcs(&self) -> &[Htlc] {
+        &self.htlcs
+    }
+
+    /// A preimage that became known since, from another channel: it takes what we receive here, too.
+    pub fn learn(&mut self, preimage: Preimage) {
+        self.preimages.push(preimage);
+    }
+
+    /// What we may take from the commitment, or from a transaction that spends one of its outputs, each when its
+    /// [`Claim::delay`] and [`Claim::lock`] are over.
+    ///
+    /// # Errors
+    /// None in practice: the keys are those of the channel.
+    pub fn claims(&self, transaction: &Transaction) -> Result<Vec<Claim<'_>>, Error> {
+        let mut claims = match &self.way {
+            Way::Nothing => vec![],
+            Way::Ours { point, delayed, .. } => {
+                Confirmed::new(&self.channel, self.role, point, transaction)?.delayed(delayed)?
+            }
+            Way::Theirs { point, htlc } => {
+                let confirmed = Confirmed::new(&self.channel, self.role.other(), point, transaction)?;
+                confirmed.htlcs(&self.htlcs, |hash| self.preimage(hash), htlc)?
+            }
+            Way::Cheat(revoked) => revoked.claims(transaction, &self.htlcs),
+        };
+        if self.spending != Spending::Ours {
+            claims.extend(to_remote(self.channel.channel_type, transaction, &self.keys.payment));
+        }
+        Ok(claims)
+    }
+
+    /// The second stages of our own commitment that we can use: HTLC-success with a preimage that we know, HTLC-timeout from its
+    /// expiry on.
+    pub fn second_stages(&self) -> impl Iterator<Item = SecondStage<'_>> {
+        let all: &[_] = match &self.way {
+            Way::Ours { second, .. } => second,
+            _ => &[],
+        };
+        all.iter().filter_map(|(transaction, theirs)| {
+            let preimage = match transaction.stage {
+                Stage::Success => Some(self.preimage(&transaction.htlc.payment_hash)?),
+                Stage::Timeout => None,
+            };
+            Some(SecondStage { transaction, theirs: *theirs, preimage })
+        })
+    }
+
+    /// The preimages of payments of ours that this transaction shows: what we received for them upstream can be taken with them.
+    pub fn shown_by(&self, transaction: &Transaction) -> Vec<Preimage> {
+        let ours = self.htlcs.iter().filter(|htlc| htlc.offered_by == self.role);
+        ours.filter_map(|htlc| find_preimage(transaction, &htlc.payment_hash)).collect()
+    }
+
+    fn preimage(&self, hash: &sha256::Hash) -> Option<Preimage> {
+        self.preimages.iter().copied().find(|preimage| sha256::Hash::hash(preimage) == *hash)
+    }
+}

@@ -1,0 +1,186 @@
+//! The book's numbers on a real Bitcoin Core node, with its mempool's rules: 5 and 5, a payment of 2, and every way to end.
+
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, Txid};
+use rillpay_chain::ChainError;
+use rillpay_chain::testing::Node;
+use rillpay_channel::revocable::claim::{Claim, sweep};
+use rillpay_channel::revocable::holder::{Effect, End};
+use rillpay_channel::revocable::{CommitmentNumber, fees::Stage};
+use rillpay_channel::{Code, Error, bitcoin};
+use serde_json::{Value, json};
+
+use crate::pair::{CAPACITY, EXPIRY, HITESH, IRENE, Pair, funding_script, payout, terms};
+
+async fn try_send(node: &Node, transaction: &Transaction) -> Result<Txid, ChainError> {
+    node.try_call("sendrawtransaction", json!([serialize_hex(transaction)])).await
+}
+
+async fn send(node: &Node, transaction: &Transaction) {
+    try_send(node, transaction).await.unwrap();
+}
+
+async fn refused(node: &Node, transaction: &Transaction, reason: &str) {
+    let error = try_send(node, transaction).await.unwrap_err().to_string();
+    assert!(error.contains(reason), "{error}");
+}
+
+/// A node, and a channel on it with 5 of each, used by nobody yet.
+async fn open() -> (Node, Pair) {
+    let node = Node::start().await;
+    let funding = node.pay(&funding_script(), CAPACITY).await;
+    let outpoint = OutPoint { txid: funding.compute_txid(), vout: 0 };
+    let mut pair = Pair::funded_by([terms(HITESH), terms(IRENE)], 500_000_000, outpoint);
+    // Only now: the counterparty's signature brings it back.
+    send(&node, &funding).await;
+    for depth in 1..=3 {
+        node.mine(1).await;
+        for who in [HITESH, IRENE] {
+            pair.confirm(who, depth);
+        }
+    }
+    pair.run();
+    assert!(pair.sides.iter().all(|side| side.holder.is_open()));
+    (node, pair)
+}
+
+/// Irene pays Hitesh 2.
+fn pay_two(pair: &mut Pair) {
+    pair.offer(IRENE, 200_000_000, 1).unwrap();
+    pair.sign(IRENE);
+    pair.run();
+    pair.fulfill(HITESH, 0, 1).unwrap();
+    pair.sign(HITESH);
+    pair.run();
+    assert_eq!(pair.balances(), [700_000_000, 300_000_000]);
+}
+
+fn take(claims: &[Claim<'_>]) -> Transaction {
+    sweep(claims, &payout(), FeeRate::from_sat_per_vb_u32(5)).unwrap().transaction
+}
+
+async fn on_chain(node: &Node, script: &ScriptBuf) -> Amount {
+    let found: Value = node.call("scantxoutset", json!(["start", [format!("raw({})", script.to_hex_string())]])).await;
+    Amount::from_str_in(&found["total_amount"].to_string(), bitcoin::Denomination::Bitcoin).unwrap()
+}
+
+/// The rest went to miners: the commitment's fee, two anchors and the sweep's fee.
+fn is_less_fees(amount: Amount, whole: u64) -> bool {
+    amount.to_sat() <= whole && amount.to_sat() > whole - 5_000
+}
+
+#[tokio::test]
+async fn seven_and_three_by_agreement() {
+    let (node, mut pair) = open().await;
+    pay_two(&mut pair);
+    pair.act(IRENE, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
+    pair.run();
+    let Some(End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else { panic!("closed") };
+    send(&node, &closed).await;
+    node.mine(1).await;
+    assert_eq!(on_chain(&node, &terms(IRENE).payout).await, Amount::from_sat(300_000_000));
+    assert!(is_less_fees(on_chain(&node, &terms(HITESH).payout).await, 700_000_000));
+}
+
+#[tokio::test]
+async fn irene_cheats_and_hitesh_takes_all_ten() {
+    let (node, mut pair) = open().await;
+    let five_and_five = pair.sides[IRENE].holder.commitment(&pair.sides[IRENE].keys).unwrap();
+    pay_two(&mut pair);
+    send(&node, &five_and_five).await;
+    node.mine(1).await;
+    // Hitesh was away for almost as long as she has to wait.
+    node.mine(997).await;
+    let hitesh = pair.sides[HITESH].view(&five_and_five);
+    send(&node, &take(&hitesh.claims(&five_and_five).unwrap())).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000));
+}
+
+#[tokio::test]
+async fn who_closes_honestly_waits_a_thousand_blocks() {
+    let (node, mut pair) = open().await;
+    pay_two(&mut pair);
+    let why = Error::new(Code::Unavailable, "the counterparty is gone");
+    pair.act(IRENE, |side| side.holder.fail(&side.keys, &why)).unwrap();
+    let broadcast = pair.sides[IRENE].effects.iter().find_map(|effect| match effect {
+        Effect::Broadcast(transaction) => Some(transaction.clone()),
+        _ => None,
+    });
+    let closed = broadcast.unwrap();
+    send(&node, &closed).await;
+    node.mine(1).await;
+    let hitesh = pair.sides[HITESH].view(&closed);
+    send(&node, &take(&hitesh.claims(&closed).unwrap())).await;
+    node.mine(1).await;
+    let seven = on_chain(&node, &payout()).await;
+    assert!(is_less_fees(seven, 700_000_000));
+
+    let irene = pair.sides[IRENE].view(&closed);
+    let mine = take(&irene.claims(&closed).unwrap());
+    node.mine(997).await;
+    refused(&node, &mine, "non-BIP68-final").await;
+    node.mine(1).await;
+    send(&node, &mine).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000));
+}
+
+/// A payment under way when the channel fails: Hitesh, who broadcast, takes it back after its expiry, with a second stage whose
+/// fee another coin pays; or Irene takes it with the preimage, and Hitesh reads that off the chain.
+#[tokio::test]
+async fn payments_are_resolved_by_preimage_or_by_time() {
+    let (node, mut pair) = open().await;
+    for secret in [1, 2] {
+        pair.offer(HITESH, 100_000_000, secret).unwrap();
+        pair.sign(HITESH);
+        pair.run();
+    }
+    pair.cut();
+    pair.fulfill(IRENE, 1, 2).unwrap();
+    let commitment = pair.sides[HITESH].holder.commitment(&pair.sides[HITESH].keys).unwrap();
+    send(&node, &commitment).await;
+    node.mine(1).await;
+
+    let (irene, hitesh) = (pair.sides[IRENE].view(&commitment), pair.sides[HITESH].view(&commitment));
+    let claims = irene.claims(&commitment).unwrap();
+    let (now, later): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.lock() == 0);
+    assert!(later.is_empty(), "both payments are Hitesh's");
+    let taken = take(&now);
+    send(&node, &taken).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 600_000_000));
+    assert_eq!(hitesh.shown_by(&taken), [crate::pair::preimage(2)]);
+
+    // The other one times out. Its second stage brings no fee: a coin of Hitesh's does.
+    let side = &pair.sides[HITESH];
+    let spent = |stage: &&rillpay_channel::revocable::holder::SecondStage<'_>| {
+        let input = stage.transaction.transaction.input[0].previous_output;
+        taken.input.iter().any(|taken| taken.previous_output == input)
+    };
+    let stages: Vec<_> = hitesh.second_stages().collect();
+    let stage = stages.iter().find(|stage| !spent(stage)).unwrap();
+    assert_eq!(stage.transaction.stage, Stage::Timeout);
+    let coin = node.pay(&payout(), Amount::from_sat(10_000)).await;
+    let mut timeout = stage.transaction.transaction.clone();
+    timeout.input.extend(coin.input.iter().map(TxIn::clone));
+    timeout.output.extend(coin.output.iter().filter(|output| output.script_pubkey != payout()).cloned());
+    let point = side.keys.seed.point(CommitmentNumber::new(2).unwrap()).unwrap();
+    let key = side.keys.htlc_at(&point).unwrap();
+    stage.transaction.sign_in(&mut timeout, 0, &key, &stage.theirs, None).unwrap();
+    refused(&node, &timeout, "non-final").await;
+    let (height, _) = node.tip().await;
+    node.mine(EXPIRY - height).await;
+    send(&node, &timeout).await;
+    node.mine(1).await;
+    // And then the delay, as with everything that is Hitesh's own in his commitment.
+    let mut claims = hitesh.claims(&timeout).unwrap();
+    claims.extend(hitesh.claims(&commitment).unwrap());
+    let all = take(&claims);
+    node.mine(998).await;
+    refused(&node, &all, "non-BIP68-final").await;
+    node.mine(1).await;
+    send(&node, &all).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000 - 3_000));
+}
