@@ -1,5 +1,6 @@
 //! The one question-and-answer interface to a chain, whoever answers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ pub struct Change {
 ///
 /// # Errors
 ///
-/// Every query may fail with [`ChainError::Unavailable`], which says nothing about the chain. Only
+/// Every query may fail with [`ChainError::Unavailable`] or [`ChainError::Unfit`], which say nothing about the chain. Only
 /// [`broadcast`](Self::broadcast) answers [`ChainError::Refused`].
 #[async_trait]
 pub trait Chain: Send + Sync {
@@ -65,6 +66,12 @@ pub trait Chain: Send + Sync {
         Ok(())
     }
 
+    /// Ends [`follow`](Self::follow): nobody will ask about the script any more. Repeating it is harmless.
+    async fn unfollow(&self, script: &ScriptHash) -> Result<(), ChainError> {
+        let _ = script;
+        Ok(())
+    }
+
     /// Every transaction that pays to or spends from a script, unconfirmed first, then newest first:
     /// `GET /scripthash/:hash/txs` (and `/address/:address/txs`), here without paging.
     async fn script_history(&self, script: &ScriptHash) -> Result<Vec<TxInfo>, ChainError>;
@@ -95,6 +102,12 @@ pub trait Chain: Send + Sync {
     ///
     /// [`ChainError::Refused`] with the node's reason, otherwise [`ChainError::Unavailable`] when the verdict is unknown.
     async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError>;
+
+    /// The same chain, for the questions of visitors: they may ask for anything, and what that takes is not taken from whoever
+    /// asks here. `None` where their questions are no burden.
+    fn for_visitors(&self) -> Option<Arc<dyn Chain>> {
+        None
+    }
 
     /// Follows changes of tip and mempool. The receiver has the current value marked as seen.
     fn changes(&self) -> watch::Receiver<Change>;

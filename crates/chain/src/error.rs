@@ -25,6 +25,14 @@ pub enum ChainError {
     /// The backend cannot be reached, or stopped: nothing is known about the chain.
     #[error("the chain backend is unavailable: {0}")]
     Unavailable(String),
+    /// The backend answers, and what it says must not be relied upon.
+    #[error("{detail}")]
+    Unfit {
+        /// Why not.
+        why: Unfit,
+        /// What exactly.
+        detail: String,
+    },
     /// Reading or writing the backend's own files failed.
     #[error("the chain backend's storage failed at {path}: {source}")]
     Storage {
@@ -52,6 +60,7 @@ impl ChainError {
         match self {
             ChainError::Refused(refusal) => refusal.reason.as_str(),
             ChainError::Unavailable(_) => "chain-unavailable",
+            ChainError::Unfit { why, .. } => why.as_str(),
             ChainError::Storage { .. } => "chain-storage",
             ChainError::InsufficientFunds { .. } => "insufficient-funds",
             ChainError::Misuse(_) => "chain-misuse",
@@ -62,8 +71,34 @@ impl ChainError {
     pub fn fault(&self) -> Fault {
         match self {
             ChainError::Refused(_) => Fault::Transaction,
-            ChainError::Unavailable(_) | ChainError::Storage { .. } => Fault::Environment,
+            ChainError::Unavailable(_) | ChainError::Unfit { .. } | ChainError::Storage { .. } => Fault::Environment,
             ChainError::InsufficientFunds { .. } | ChainError::Misuse(_) => Fault::Misuse,
+        }
+    }
+}
+
+/// Why a backend that answers must not be relied upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It is on another network than the one it should be on.
+    OtherNetwork,
+    /// It gave an answer that cannot be true.
+    Untrue,
+    /// It does not know the newest blocks or the transactions that wait, or seems not to.
+    Behind,
+    /// It has thrown away blocks that are needed.
+    Pruned,
+}
+
+impl Unfit {
+    /// A stable word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unfit::OtherNetwork => "chain-other-network",
+            Unfit::Untrue => "chain-untrue",
+            Unfit::Behind => "chain-behind",
+            Unfit::Pruned => "chain-pruned",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | [`kernel`] | Bitcoin Core's validation code inside this process, on regtest, with a block maker and a wallet | tests, the demo: nothing to install, real rules |
 //! | [`bitcoind`] | a Bitcoin Core node, over JSON-RPC, and an index of the followed scripts | real money |
+//! | [`esplora`] | an Esplora, over HTTP, whose word is checked as far as it can be | real money without a node of one's own |
 //!
 //! The data types serialise to Esplora's JSON field for field, so a server can put Esplora's API in front of any
 //! backend without translating.
@@ -26,14 +27,24 @@
 pub mod bitcoind;
 mod chain;
 mod error;
+#[cfg(feature = "esplora")]
+pub mod esplora;
 mod fees;
 #[cfg(feature = "kernel")]
 pub mod kernel;
+#[cfg(any(feature = "kernel", feature = "bitcoind"))]
+mod links;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tx;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+mod verdict;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+mod work;
 
 pub use chain::{Chain, Change};
-pub use error::{ChainError, Fault, Reason, Refusal};
+pub use error::{ChainError, Fault, Reason, Refusal, Unfit};
 pub use fees::FeeEstimates;
 pub use status::{BlockRef, Outspend, Spending, Status, Tip};
 pub use tx::{PaidOutput, ScriptHash, TxInfo, TxInput, TxOutput, Utxo};

@@ -164,6 +164,14 @@ impl TryFrom<OutspendJson> for Outspend {
     }
 }
 
+#[cfg(any(feature = "kernel", feature = "bitcoind", feature = "esplora"))]
+/// The median as consensus takes it: the upper middle of an even number.
+pub(crate) fn median(times: &[u32]) -> Option<u32> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len().div_euclid(2)).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use bitcoin::hashes::Hash;
@@ -205,5 +213,13 @@ mod tests {
         assert_eq!(status.confirmations(9), 3);
         assert_eq!(status.confirmations(6), 0);
         assert_eq!(Status::Unconfirmed.confirmations(9), 0);
+    }
+
+    #[cfg(any(feature = "kernel", feature = "bitcoind", feature = "esplora"))]
+    #[test]
+    fn the_median_is_the_upper_middle() {
+        assert_eq!(median(&[5, 1, 3]), Some(3));
+        assert_eq!(median(&[4, 1, 3, 2]), Some(3));
+        assert_eq!(median(&[]), None);
     }
 }

@@ -24,6 +24,18 @@ impl ScriptHash {
     }
 }
 
+#[cfg(feature = "bitcoind")]
+impl ScriptHash {
+    /// The hash as it was written down with [`as_bytes`](Self::as_bytes).
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        ScriptHash(sha256::Hash::from_byte_array(bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_byte_array()
+    }
+}
+
 impl From<&Script> for ScriptHash {
     fn from(script: &Script) -> Self {
         ScriptHash::of(script)

@@ -17,7 +17,7 @@ use rillpay_channel::keys::{Key, Seed};
 use rillpay_channel::refund::{refund, refund_kit};
 use rillpay_channel::settlement::{Claim, settle};
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{ChannelParams, FundingKind, Msat};
+use rillpay_channel::{ChannelParams, FundingKind, Kind, Msat};
 
 const EMMA: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
 const FABIAN: &str = "letter advice cage absurd amount doctor acoustic avoid letter advice cage above";
@@ -36,6 +36,7 @@ fn channel(index: u32, funding_kind: FundingKind, expiry: u32) -> Channel {
     let fabian = Seed::from_words(FABIAN, Network::Regtest).unwrap();
     let (payer, payee) = (emma.channel_key(index).unwrap(), fabian.channel_key(index).unwrap());
     let params = ChannelParams {
+        kind: Kind::Cltv,
         network: Network::Regtest,
         funding_kind,
         payer: payer.public(),
@@ -86,7 +87,7 @@ async fn the_books_numbers() {
     let [funding] = unspent(&chain, &params).await[..] else { panic!("one deposit") };
 
     // 600 seconds at 1,000 sat.
-    let paid = commitment::pay(&params, &funding, Amount::from_sat(600_000), &emma).unwrap();
+    let paid = commitment::pay(&params, &funding, 0, Amount::from_sat(600_000), &emma).unwrap();
     paid.verify(&params, &funding).unwrap();
     let claim = Claim { params: &params, funding, paid, key: &fabian };
     let settlement = settle(&[claim], &payout(), RATE).unwrap();
@@ -115,21 +116,25 @@ async fn a_refund_is_refused_before_expiry_and_sweeps_both_deposits_after() {
 
         // The kit is made now, and would survive the loss of everything else.
         let kit = refund_kit(&params, &outputs, &emma).unwrap();
-        let entry = kit.iter().find(|entry| entry.fee_rate == 5).unwrap().transaction.clone();
+        let entries = kit.into_iter().filter(|entry| entry.fee_rate == 5).map(|entry| entry.transaction);
+        let [first, second] = &entries.collect::<Vec<_>>()[..] else { panic!("one for each deposit") };
         while chain.tip().await.unwrap().height < expiry {
-            assert_eq!(refused(chain.broadcast(&entry).await), Reason::NonFinal);
+            assert_eq!(refused(chain.broadcast(first).await), Reason::NonFinal);
             chain.mine(1).await.unwrap();
         }
         // A refund that only pretends to be final fails in its script.
-        let mut eager = entry.clone();
+        let mut eager = first.clone();
         eager.lock_time = bitcoin::absolute::LockTime::ZERO;
         assert!(matches!(refused(chain.broadcast(&eager).await), Reason::ScriptFailed));
 
-        let txid = chain.broadcast(&entry).await.unwrap();
-        chain.mine(1).await.unwrap();
-        assert!(chain.status(&txid).await.unwrap().unwrap().is_confirmed());
+        // Each comes back by itself, whatever becomes of the other.
+        for entry in [second, first] {
+            let txid = chain.broadcast(entry).await.unwrap();
+            chain.mine(1).await.unwrap();
+            assert!(chain.status(&txid).await.unwrap().unwrap().is_confirmed());
+        }
         assert!(unspent(&chain, &params).await.is_empty());
-        let returned = entry.output[0].value;
+        let returned = first.output[0].value + second.output[0].value;
         let gross = DEPOSIT + Amount::from_sat(12_345);
         assert!(returned < gross && returned > gross - Amount::from_sat(2_000), "{returned}");
     }
@@ -144,7 +149,7 @@ async fn a_refund_after_a_settlement_takes_back_only_the_second_deposit() {
     chain.mine(1).await.unwrap();
     let [funding] = unspent(&chain, &params).await[..] else { panic!("one deposit") };
     chain.send(&params.funding_script(), DEPOSIT).await.unwrap();
-    let paid = commitment::pay(&params, &funding, Amount::from_sat(1_000), &emma).unwrap();
+    let paid = commitment::pay(&params, &funding, 0, Amount::from_sat(1_000), &emma).unwrap();
     let settlement = settle(&[Claim { params: &params, funding, paid, key: &fabian }], &payout(), RATE).unwrap();
     chain.broadcast(&settlement.transaction).await.unwrap();
     chain.mine(2).await.unwrap();
@@ -172,7 +177,7 @@ async fn a_hundred_channels_settle_in_one_transaction() {
         let [funding] = unspent(&chain, params).await[..] else { panic!("one deposit") };
         // From nothing at all to everything, so that some have no change.
         let cumulative = Amount::from_sat(DEPOSIT.to_sat() * number / 99);
-        let paid = commitment::pay(params, &funding, cumulative, emma).unwrap();
+        let paid = commitment::pay(params, &funding, 0, cumulative, emma).unwrap();
         claims.push(Claim { params, funding, paid, key: fabian });
     }
     let settlement = settle(&claims, &payout(), RATE).unwrap();

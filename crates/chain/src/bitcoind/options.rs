@@ -26,6 +26,8 @@ pub struct BitcoindOptions {
 impl BitcoindOptions {
     /// A second between two looks: short against the time between blocks, and cheap for the node.
     pub const POLL: Duration = Duration::from_secs(1);
+    /// The shortest time between two looks that somebody has not asked for.
+    pub const SHORTEST_POLL: Duration = Duration::from_millis(10);
 }
 
 /// Credentials of a node's RPC server. They are never printed.

@@ -2,13 +2,15 @@
 //!
 //! Everything is in memory and rebuilt from the blocks at start; regtest chains are small.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, OutPoint, Transaction, TxOut, Txid};
 
-use crate::{BlockRef, ScriptHash, Tip};
+use crate::links::Links;
+use crate::status::median;
+use crate::{BlockRef, Tip};
 
 /// How many headers the median time past looks at.
 const MEDIAN_SPAN: usize = 11;
@@ -21,47 +23,6 @@ pub(super) struct Coin {
     pub(super) height: Option<u32>,
     /// Made by a block reward, which needs 100 blocks to mature.
     pub(super) coinbase: bool,
-}
-
-/// Which input spends an outpoint, and which transactions touch a script. Chain and mempool keep one each.
-#[derive(Default)]
-pub(super) struct Links {
-    spends: HashMap<OutPoint, (Txid, u32)>,
-    scripts: HashMap<ScriptHash, BTreeSet<Txid>>,
-}
-
-impl Links {
-    pub(super) fn add(&mut self, txid: Txid, tx: &Transaction, prevouts: &[TxOut]) {
-        for (vin, input) in (0_u32..).zip(&tx.input) {
-            self.spends.insert(input.previous_output, (txid, vin));
-        }
-        for output in prevouts.iter().chain(&tx.output) {
-            self.scripts.entry(ScriptHash::of(&output.script_pubkey)).or_default().insert(txid);
-        }
-    }
-
-    pub(super) fn remove(&mut self, txid: Txid, tx: &Transaction, prevouts: &[TxOut]) {
-        for input in &tx.input {
-            self.spends.remove(&input.previous_output);
-        }
-        for output in prevouts.iter().chain(&tx.output) {
-            let script = ScriptHash::of(&output.script_pubkey);
-            if let Some(txids) = self.scripts.get_mut(&script) {
-                txids.remove(&txid);
-                if txids.is_empty() {
-                    self.scripts.remove(&script);
-                }
-            }
-        }
-    }
-
-    pub(super) fn spender(&self, outpoint: &OutPoint) -> Option<(Txid, u32)> {
-        self.spends.get(outpoint).copied()
-    }
-
-    pub(super) fn touching(&self, script: &ScriptHash) -> impl Iterator<Item = &Txid> {
-        self.scripts.get(script).into_iter().flatten()
-    }
 }
 
 /// A confirmed transaction and its place.
@@ -177,24 +138,5 @@ impl Index {
     pub(super) fn txids_at(&self, height: u32) -> &[Txid] {
         let block = usize::try_from(height).ok().and_then(|h| self.blocks.get(h));
         block.map(|b| b.txids.as_slice()).unwrap_or_default()
-    }
-}
-
-/// The median as consensus takes it: the upper middle of an even number.
-pub(super) fn median(times: &[u32]) -> Option<u32> {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().div_euclid(2)).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_upper_middle() {
-        assert_eq!(median(&[5, 1, 3]), Some(3));
-        assert_eq!(median(&[4, 1, 3, 2]), Some(3));
-        assert_eq!(median(&[]), None);
     }
 }

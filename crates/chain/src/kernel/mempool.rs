@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid, Weight};
 
-use super::index::{Coin, Links};
+use super::index::Coin;
+use crate::links::Links;
 
 /// A waiting transaction and what the rules found out about it.
 #[derive(Clone)]

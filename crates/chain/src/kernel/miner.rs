@@ -15,9 +15,9 @@ use bitcoin::{
     TxOut, Txid, Weight, Witness, transaction,
 };
 
-use super::index::median;
 use super::mempool::Mempool;
 use crate::ChainError;
+use crate::status::median;
 
 /// Regtest halves the reward this often.
 const HALVING_INTERVAL: u32 = 150;

@@ -42,6 +42,7 @@ pub(super) struct Wallet {
 impl Wallet {
     /// `fee_rate` is what every payment offers.
     pub(super) fn new(fee_rate: FeeRate) -> Result<Self, ChainError> {
+        #[expect(clippy::disallowed_methods, reason = "no browser runs this: the library has its own table")]
         let secp = Secp256k1::new();
         let seed = sha256::Hash::hash(SEED);
         let secret = SecretKey::from_slice(seed.as_byte_array())

@@ -4,6 +4,7 @@
 //! calling [`contract!`] with a way to build its rig; each case is then a test of its own, on a fresh chain.
 
 #![allow(dead_code, missing_docs, unreachable_pub)] // Each test binary uses its own part of the helpers.
+#![allow(clippy::disallowed_methods)] // No browser runs this: the curve library has its own table.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,38 @@
+//! Handing a transaction to the node.
+
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Transaction, Txid};
+use serde_json::json;
+
+use super::node::{Node, value};
+use super::rpc::{Bound, Said};
+use super::trouble::Trouble;
+use crate::{ChainError, verdict};
+
+/// It is no transaction, or none that a node reads.
+const UNREADABLE: i64 = -22;
+/// An input is missing.
+const MISSING: i64 = -25;
+/// The mempool's rules are against it.
+const REJECTED: i64 = -26;
+/// The chain has it.
+const CONFIRMED: i64 = -27;
+
+impl Node {
+    /// Success means that the node's mempool has it. Its limit on fee rates, which guards hands and no programs, is off: the
+    /// network has none, and what a transaction may cost is for its maker to decide.
+    pub(super) async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError> {
+        let call = ("sendrawtransaction", json!([serialize_hex(tx), 0]));
+        let [answer] = self.rpc.ask([call], Bound::SMALL).await?;
+        let txid = tx.compute_txid();
+        match answer {
+            Err(Said { code: UNREADABLE | MISSING | REJECTED | CONFIRMED, message }) => {
+                Err(verdict::refusal(&message).into())
+            }
+            answer => match value::<Txid>("sendrawtransaction", answer)? {
+                theirs if theirs == txid => Ok(txid),
+                theirs => Err(Trouble::lie(format!("it was given {txid} and took {theirs}")).into()),
+            },
+        }
+    }
+}
