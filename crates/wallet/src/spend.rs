@@ -1,0 +1,60 @@
+//! From chosen coins to a signed transaction.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::ecdsa::Signature;
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::Message;
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::transaction::Version;
+use bitcoin::{ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+
+use crate::account::Account;
+use crate::book::Coin;
+use crate::error::{Code, Error};
+
+/// Spends coins into outputs. Each input opts in to replacement (BIP 125). Inputs and outputs are in the order of BIP 69,
+/// which tells nobody which output is the change.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn spend(
+    account: &Account,
+    coins: &[Coin],
+    mut outputs: Vec<TxOut>,
+    lock_time: LockTime,
+) -> Result<Transaction, Error> {
+    let mut coins = coins.to_vec();
+    // An id is compared as it is written, which is backwards.
+    coins.sort_by_key(|coin| {
+        let mut txid = coin.outpoint.txid.to_byte_array();
+        txid.reverse();
+        (txid, coin.outpoint.vout)
+    });
+    outputs.sort_by(|a, b| (a.value, &a.script_pubkey).cmp(&(b.value, &b.script_pubkey)));
+    let input = |coin: &Coin| TxIn {
+        previous_output: coin.outpoint,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
+    };
+    let mut transaction =
+        Transaction { version: Version::TWO, lock_time, input: coins.iter().map(input).collect(), output: outputs };
+    let witnesses = sign(account, &coins, &transaction)?;
+    for (input, witness) in transaction.input.iter_mut().zip(witnesses) {
+        input.witness = witness;
+    }
+    Ok(transaction)
+}
+
+fn sign(account: &Account, coins: &[Coin], transaction: &Transaction) -> Result<Vec<Witness>, Error> {
+    let mut cache = SighashCache::new(transaction);
+    let witness = |(index, coin): (usize, &Coin)| {
+        let script = account.script(coin.place)?;
+        let hash = cache
+            .p2wpkh_signature_hash(index, &script, coin.value, EcdsaSighashType::All)
+            .map_err(|_| Error::new(Code::WalletTooLarge, "this transaction cannot be signed"))?;
+        let (signature, key) = account.sign(coin.place, &Message::from_digest(hash.to_byte_array()))?;
+        Ok(Witness::p2wpkh(&Signature::sighash_all(signature), &key.0))
+    };
+    coins.iter().enumerate().map(witness).collect()
+}
