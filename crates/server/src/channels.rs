@@ -12,15 +12,16 @@ use rillpay_chain::{Chain, ChainError};
 use rillpay_channel::payee::{Effect, Payee, Step};
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::wire::Token;
-use rillpay_channel::{ChannelId, Code, Error};
+use rillpay_channel::{ChannelId, ChannelParams, Code, Error};
 use tokio::sync::Notify;
 
 use crate::errors;
 use crate::session::{Push, Session};
 use crate::store::{Loaded, Row, Store, StoreError};
-use crate::watchlist::{Look, Watch, WatchList, is_collectable};
+use crate::watchlist::{Look, Watch, WatchList};
 
-/// Blocks before a channel's opening from which on a backend follows it: one that was at another height then.
+/// Blocks before a channel's opening from which on a backend follows it: one that was at another height then. The opening is
+/// stored: by a lifetime that the operator has changed since it would be missed, and the deposit with it.
 const LOOK_BACK: u32 = 144;
 
 /// Why the unfinished channels cannot be gone on with.
@@ -122,7 +123,8 @@ impl Channels {
                 Ok(loaded) => {
                     // A backend that starts anew has to look back to before the opening.
                     let params = loaded.payee.params();
-                    let since = params.expiry.saturating_sub(lifetime).saturating_sub(LOOK_BACK);
+                    let opened = loaded.opened.unwrap_or(params.expiry.saturating_sub(lifetime));
+                    let since = opened.saturating_sub(LOOK_BACK);
                     chain.follow(&params.funding_script(), since).await?;
                     watched.put(Watch::of(&loaded.payee));
                 }
@@ -144,10 +146,16 @@ impl Channels {
         self.next_row.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stores a channel just opened and gives its effects; `None` where another server on this store has taken the
-    /// number, which is skipped from now on.
-    pub(crate) async fn create(&self, step: Step, row: Row, id: ChannelId) -> Result<Option<Vec<Effect>>, Error> {
-        let stored = step.save_async(async |events| self.store.create(id, row, events).await).await;
+    /// Stores a channel just opened, `opened` being the best block's height, and gives its effects; `None` where another
+    /// server on this store has taken the number, which is skipped from now on.
+    pub(crate) async fn create(
+        &self,
+        step: Step,
+        row: Row,
+        opened: u32,
+        params: &ChannelParams,
+    ) -> Result<Option<Vec<Effect>>, Error> {
+        let stored = step.save_async(async |events| self.store.create(params, row, opened, events).await).await;
         let saved = match stored {
             Ok(saved) => saved,
             Err(StoreError::Conflict) => {
@@ -214,7 +222,7 @@ impl Channels {
             }
         };
         let (row, version, changes) = (machine.row, machine.version, !step.events().is_empty());
-        let concerns_chain = step.events().iter().any(|event| Watch::concerns(event.slot()));
+        let concerns_chain = step.events().iter().any(|event| Watch::concerns(&machine.payee, event.slot()));
         // From here on until the end the slot is empty: were this broken off, nobody would go on with an old state.
         let saved =
             step.save_async(async |events| self.store.write(row, version, events).await).await.map_err(|error| {
@@ -228,7 +236,7 @@ impl Channels {
         if concerns_chain {
             self.watched.put(Watch::of(&machine.payee));
         }
-        if effects.contains(&Effect::Settle) && is_collectable(&machine.payee) {
+        if effects.contains(&Effect::Settle) && machine.payee.collectable().is_some() {
             self.settle.notify_one();
         }
         *slot = Some(machine);

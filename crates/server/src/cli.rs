@@ -2,15 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Router;
 use clap::{Parser, Subcommand};
-use rillpay_chain::Chain;
-use rillpay_chain::kernel::{KernelChain, KernelConfig};
-use rillpay_server::config::Backend;
-use rillpay_server::{Config, Server};
+use rillpay_server::{Config, Server, Status};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,10 +31,16 @@ enum Command {
     },
     /// Shows everything on this computer: a private chain, a wallet with coins, a page with a video.
     Demo(Standalone),
-    /// Checks a configuration file and says what is wrong with it.
+    /// Checks a configuration file and says what is wrong with it, and where settlements will pay to.
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+    },
+    /// Shows what is at risk, what waits to be settled and what is on its way. The server may run meanwhile.
+    Status {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
     },
 }
 
@@ -57,29 +59,33 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
-    if let Command::CheckConfig { file } = &command {
-        Config::load(file)?;
-        println!("{} is in order", file.display());
-        return Ok(());
+    match &command {
+        Command::CheckConfig { file } => {
+            let config = Config::load(file)?;
+            println!("{} is in order", file.display());
+            println!("settlements pay to {}", config.payout.describe(config.offer.network)?);
+            return Ok(());
+        }
+        Command::Status { config } => {
+            let config = Config::load(config)?;
+            print!("{}", Status::read(&config).context("the payments cannot be read")?);
+            return Ok(());
+        }
+        Command::Run { .. } | Command::Demo(_) => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Run { config } => serve(&config).await,
             Command::Demo(options) => standalone::run(&options, ended()?).await,
-            Command::CheckConfig { .. } => Ok(()),
+            Command::CheckConfig { .. } | Command::Status { .. } => Ok(()),
         }
     })
 }
 
 async fn serve(file: &Path) -> Result<()> {
     let config = Config::load(file)?;
-    let chain: Arc<dyn Chain> = match config.chain.backend {
-        Backend::Kernel => {
-            let data_dir = Some(config.data_dir.join("chain"));
-            Arc::new(KernelChain::open(KernelConfig { data_dir, ..KernelConfig::default() }).await?)
-        }
-    };
+    let chain = config.chain.backend.open().await.context("the chain cannot be asked")?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let server = Server::open(config, chain).await?;

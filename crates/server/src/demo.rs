@@ -1,7 +1,7 @@
 //! A wallet that pays deposits at the press of a button, for the demo and on regtest only.
 //!
-//! `GET /demo/status` says what it has, `POST /demo/pay` pays an address. It is mounted by the demo command and by
-//! nothing else. Other sites' pages cannot use it: a browser asks before it sends JSON elsewhere, and gets no leave.
+//! `GET /demo/status` says what it has, `POST /demo/pay` pays an address, and `POST /demo/mine` lets time pass, for those who
+//! would see a deposit's term end. It is mounted by the demo command and by nothing else. Other sites' pages cannot use it: a browser asks before it sends JSON elsewhere, and gets no leave.
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// The most that is paid at once: one bitcoin.
 const MAX_PAYMENT: Amount = Amount::ONE_BTC;
+/// The most blocks that are made at once: a month of them.
+const MAX_BLOCKS: u32 = 4_400;
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 1024;
 
@@ -25,6 +27,7 @@ pub fn router(chain: KernelChain) -> Router {
     Router::new()
         .route("/demo/status", get(status))
         .route("/demo/pay", post(pay))
+        .route("/demo/mine", post(mine))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(chain)
 }
@@ -71,11 +74,7 @@ async fn pay(
     State(chain): State<KernelChain>,
     payment: Result<Json<Payment>, JsonRejection>,
 ) -> Result<Json<Paid>, Refusal> {
-    let Json(Payment { address, amount_sat }) = payment.map_err(|error| Refusal {
-        status: error.status(),
-        code: "invalid_argument",
-        detail: error.body_text(),
-    })?;
+    let Json(Payment { address, amount_sat }) = payment?;
     let sat = match amount_sat {
         Satoshi::Number(sat) => Some(sat),
         Satoshi::Text(text) => text.parse().ok(),
@@ -90,6 +89,30 @@ async fn pay(
     Ok(Json(Paid { txid }))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Time {
+    blocks: u32,
+}
+
+#[derive(Serialize)]
+struct Passed {
+    /// Height of the best block.
+    tip: u32,
+}
+
+async fn mine(
+    State(chain): State<KernelChain>,
+    time: Result<Json<Time>, JsonRejection>,
+) -> Result<Json<Passed>, Refusal> {
+    let Json(Time { blocks }) = time?;
+    if !(1..=MAX_BLOCKS).contains(&blocks) {
+        return Err(Refusal::invalid(format!("the number of blocks has to be from 1 to {MAX_BLOCKS}")));
+    }
+    chain.mine(blocks).await?;
+    Ok(Json(Passed { tip: chain.tip().await?.height }))
+}
+
 /// A problem document (RFC 9457).
 struct Refusal {
     status: StatusCode,
@@ -100,6 +123,12 @@ struct Refusal {
 impl Refusal {
     fn invalid(detail: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: "invalid_argument", detail }
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(error: JsonRejection) -> Self {
+        Self { status: error.status(), code: "invalid_argument", detail: error.body_text() }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::secp256k1::ecdsa::Signature;
+use rillpay_channel::params::verify_recover;
 use rillpay_channel::payee::{Effect, Event, Payee, Step};
 use rillpay_channel::wire::{Message, Open, Refusal, Token};
 use rillpay_channel::{ChannelId, Code, Error};
@@ -63,8 +65,8 @@ impl<'a> Desk<'a> {
     pub(crate) async fn handle(&mut self, message: Message) -> Result<Vec<Message>, Error> {
         match message {
             Message::Pay(paid) => {
-                let tip = self.app.view.tip();
-                let answers = self.decide(|payee| payee.pay(paid, tip)).await?;
+                let now = self.app.view.now()?;
+                let answers = self.decide(|payee| payee.pay(paid, now)).await?;
                 self.progress();
                 Ok(answers)
             }
@@ -85,9 +87,23 @@ impl<'a> Desk<'a> {
                 self.refused(&refusal);
                 Ok(vec![])
             }
+            Message::Recover { payer, signature } => self.recover(payer, &signature).await,
+            Message::Fund(funding) => {
+                let seed = &self.app.seed;
+                self.decide(|payee| payee.fund(funding, &seed.channel_key(payee.key_index())?)).await
+            }
+            Message::Reclaim(output) => {
+                let seed = &self.app.seed;
+                let step = |payee: &Payee| payee.reclaim(output, &seed.channel_key(payee.key_index())?);
+                let answers = self.decide(step).await?;
+                self.progress();
+                Ok(answers)
+            }
             Message::Unknown(_) => Ok(vec![]),
             Message::Welcome { .. }
             | Message::Opened { .. }
+            | Message::Recovered { .. }
+            | Message::Granted(_)
             | Message::Attached { .. }
             | Message::FundingSeen { .. }
             | Message::Need { .. }
@@ -110,7 +126,7 @@ impl<'a> Desk<'a> {
     /// Opens a channel; `None` where another server has taken its key's number first. What is not in order does not count
     /// against the number of openings that all share.
     async fn try_open(&self, request: &Open, counts: bool) -> Result<Option<Vec<Message>>, Error> {
-        let tip = self.app.view.fresh()?;
+        let tip = self.app.view.fresh()?.tip;
         let row = self.app.channels.fresh_row();
         let key = self.app.seed.channel_key(row)?;
         let offer = &self.app.config.offer;
@@ -121,11 +137,17 @@ impl<'a> Desk<'a> {
         let Some(Event::Opened { params, .. }) = step.events().first() else {
             return Err(Error::new(Code::InvalidArgument, "an opening without parameters"));
         };
-        let (id, script) = (params.id(), params.funding_script());
+        let params = params.clone();
+        if counts
+            && self.app.channels.store.by_payer(params.payer).await.map_err(|error| errors::of_store(&error))?.is_some()
+        {
+            return Err(Error::new(Code::WrongKey, "this key has a channel already"));
+        }
+        let script = params.funding_script();
         // The chain is asked to watch the address before anybody can know it.
         let followed = self.app.view.chain.follow(&script, tip).await;
         followed.map_err(|error| errors::of_chain(&error))?;
-        Ok(self.app.channels.create(step, row, id).await?.map(messages))
+        Ok(self.app.channels.create(step, row, tip, &params).await?.map(messages))
     }
 
     async fn attach(&mut self, id: ChannelId, signature: &Signature) -> Result<Vec<Message>, Error> {
@@ -151,10 +173,28 @@ impl<'a> Desk<'a> {
         Ok(answers)
     }
 
+    /// Finds the channel of a payer that has nothing left but its key.
+    async fn recover(&self, payer: PublicKey, signature: &Signature) -> Result<Vec<Message>, Error> {
+        verify_recover(&payer, &self.challenge, signature)?;
+        let channels = &self.app.channels;
+        let id = channels.store.by_payer(payer).await.map_err(|error| errors::of_store(&error))?;
+        let channel = channels.get(id.ok_or(Error::new(Code::UnknownChannel, "this key has no channel"))?).await?;
+        let (params, state) =
+            channels.look(&channel, None, |payee| Ok((payee.params().clone(), payee.state()))).await?;
+        let signature = params.sign(&self.app.node);
+        Ok(vec![Message::Recovered { params: Box::new(params), signature, state: Box::new(state) }])
+    }
+
     async fn decide(&self, decide: impl FnOnce(&Payee) -> Result<Step, Error>) -> Result<Vec<Message>, Error> {
         let Attached { channel, session } = self.attached()?;
         let effects = self.app.channels.decide(channel, Some(session.epoch), decide).await?;
-        Ok(messages(effects))
+        let countersigns = effects.contains(&Effect::Countersign);
+        let mut answers = messages(effects);
+        if countersigns {
+            let sign = |payee: &Payee| payee.countersign(&self.app.seed.channel_key(payee.key_index())?);
+            answers.extend(self.app.channels.look(channel, Some(session.epoch), sign).await?);
+        }
+        Ok(answers)
     }
 
     fn attached(&self) -> Result<&Attached, Error> {
@@ -183,7 +223,7 @@ fn messages(effects: Vec<Effect>) -> Vec<Message> {
         .into_iter()
         .filter_map(|effect| match effect {
             Effect::Send(message) => Some(message),
-            Effect::Settle => None,
+            Effect::Settle | Effect::Countersign => None,
         })
         .collect()
 }

@@ -54,8 +54,8 @@ impl Gate for Gatekeeper {
 
     async fn stands(&self, token: Token) -> Result<(), Error> {
         let (channel, session) = self.0.channels.by_token(&token).ok_or(NO_SESSION)?;
-        let tip = self.0.view.tip();
-        let serving = self.0.channels.look(&channel, Some(session.epoch), |payee| payee.check_serving(tip));
+        let now = self.0.view.now()?;
+        let serving = self.0.channels.look(&channel, Some(session.epoch), |payee| payee.check_serving(now));
         match serving.await {
             // A deposit that a reorganisation shook may be back at once: that is for the release to say.
             Err(error) if error.code() != Code::NotFunded => Err(error),
@@ -74,15 +74,16 @@ impl Gatekeeper {
         quantity: u64,
     ) -> Result<Option<rillpay_channel::wire::Message>, Error> {
         let channels = &self.0.channels;
-        let tip = self.0.view.fresh()?;
-        // A reorganisation may have taken the deposit away while the payer was: look first.
-        if !channel.is_looked_at() {
+        let now = self.0.view.fresh()?;
+        // A reorganisation may have taken the deposit away while the payer was: look first. And where this channel alone
+        // cannot be looked at, this channel alone is not served.
+        if !channel.is_looked_at() || channels.watched.is_stale(channel.id(), self.0.view.max_age()) {
             return Err(STALE_CHAIN);
         }
-        let cover = channels.look(channel, Some(session.epoch), |payee| payee.cover(quantity, tip)).await?;
+        let cover = channels.look(channel, Some(session.epoch), |payee| payee.cover(quantity, now)).await?;
         match cover {
             Cover::Paid => {
-                let release = channels.decide(channel, Some(session.epoch), |payee| payee.release(quantity, tip));
+                let release = channels.decide(channel, Some(session.epoch), |payee| payee.release(quantity, now));
                 release.await.map(|effects| {
                     channel.push(effects);
                     None

@@ -27,6 +27,7 @@ mod session;
 mod settler;
 mod socket;
 mod sockets;
+mod status;
 mod store;
 mod terms;
 mod view;
@@ -35,3 +36,5 @@ mod watchlist;
 
 pub use config::{Config, ConfigError};
 pub use server::{Server, StartError, serve};
+pub use status::Status;
+pub use store::StoreError;

@@ -57,6 +57,11 @@ pub enum StartError {
     /// The keys cannot be derived.
     #[error("the node key cannot be derived: {0}")]
     Key(rillpay_channel::Error),
+    /// Earnings would be paid to the wallet of the server's own recovery words.
+    #[error(
+        "`payout` belongs to the wallet of this server's own recovery words: earnings have to go where the server cannot spend them"
+    )]
+    HotPayout,
     /// The unfinished channels cannot be gone on with.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -108,6 +113,9 @@ impl Server {
         let store = Store::open(&config.data_dir.join("channels.sqlite"), config.limits.store_pages)?;
         let words = std::env::var(seed::VARIABLE).ok();
         let seed = seed::load(words.as_deref(), &config.seed_file, configured, store.newest_key().await?)?;
+        if config.payout.is_hot(&seed) {
+            return Err(StartError::HotPayout);
+        }
         let node = seed.node_key().map_err(StartError::Key)?;
         let channels = Channels::load(store, chain.as_ref(), config.offer.lifetime).await?;
         let content = match &config.content.source {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rillpay_chain::Chain;
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_server::{Config, Server, demo};
@@ -14,6 +14,26 @@ use tower_http::services::ServeDir;
 
 /// How long a transaction waits for its block.
 const BLOCK_TIME: Duration = Duration::from_secs(2);
+
+/// How old payments lose, in the demo's channels.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Only the site could broadcast one, and would lose by it.
+    Cltv,
+    /// Both sides could; each newer one is valid earlier.
+    Timelock,
+}
+
+impl Kind {
+    /// The section `[channel]` of a configuration. The ladder is the book's: a channel of thirty days (4,320 blocks), and
+    /// a payment for each second of an hour.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Cltv => "lifetime_blocks = 1008",
+            Self::Timelock => "kind = \"timelock\"\nstep_blocks = 1\nupdates = 3600\nlifetime_blocks = 4320",
+        }
+    }
+}
 
 /// What the demo can be told.
 #[derive(Debug, Args)]
@@ -30,6 +50,9 @@ pub(crate) struct Standalone {
     /// The videos that are sold.
     #[arg(long, default_value = "www/media")]
     media: PathBuf,
+    /// The kind of channel that is offered.
+    #[arg(long, value_enum, default_value_t = Kind::Cltv)]
+    kind: Kind,
 }
 
 /// Runs the demo until `shutdown` completes.
@@ -77,7 +100,7 @@ fn configuration(options: &Standalone, url: &str, payout: &str) -> Result<String
         max_sat = 10_000_000
         confirmations = 1
         [channel]
-        lifetime_blocks = 1008
+        {channel}
         stop_margin_blocks = 36
         close_margin_blocks = 24
         [settlement]
@@ -93,6 +116,7 @@ fn configuration(options: &Standalone, url: &str, payout: &str) -> Result<String
         port = options.port,
         data = text(&options.data)?,
         media = text(&options.media)?,
+        channel = options.kind.section(),
     ))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use rillpay_channel::Ladder;
 use rillpay_channel::bitcoin::Network;
 use rillpay_channel::wire;
 use serde::Serialize;
@@ -19,6 +20,9 @@ pub(crate) const SOCKET_PATH: &str = "/rillpay/v1/socket";
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Terms {
     versions: [u8; 1],
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ladder: Option<LadderTerms>,
     network: &'static str,
     node_key: String,
     unit: &'static str,
@@ -33,6 +37,20 @@ pub(crate) struct Terms {
     socket: &'static str,
     purpose: String,
     chain_tip: u32,
+}
+
+/// See [`Ladder`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LadderTerms {
+    step_blocks: u16,
+    updates: u32,
+}
+
+impl From<&Ladder> for LadderTerms {
+    fn from(ladder: &Ladder) -> Self {
+        Self { step_blocks: ladder.step, updates: ladder.updates }
+    }
 }
 
 /// The word for a network in terms and types.
@@ -50,6 +68,8 @@ pub(crate) async fn terms(State(app): State<Arc<App>>) -> Json<Terms> {
     let offer = &app.config.offer;
     Json(Terms {
         versions: [wire::VERSION],
+        kind: offer.kind.name().as_str(),
+        ladder: offer.kind.ladder().map(LadderTerms::from),
         network: network_name(offer.network),
         node_key: app.node.public().to_string(),
         unit: offer.tariff.unit.as_str(),

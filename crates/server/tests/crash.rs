@@ -5,77 +5,24 @@
 mod common;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use common::program::*;
 use common::*;
-use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_channel::bitcoin::Amount;
 use rillpay_channel::tariff::Unit;
 use rillpay_channel::wire::Message;
 
 const VIEWERS: u8 = 12;
 
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Program {
-    async fn start(config: &Path, address: SocketAddr) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_rillpay-server"))
-            .args(["run", "--config"])
-            .arg(config)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let program = Self(child);
-        soon("the program's start", async {
-            while tokio::net::TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-        program
-    }
-
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-/// The program's chain, while the program does not run.
-async fn chain(dir: &Path) -> KernelChain {
-    let data_dir = Some(dir.join("data/chain"));
-    KernelChain::open(KernelConfig { data_dir, ..KernelConfig::default() }).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_payment_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("media")).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = program_config(dir.path(), address, 1000, 5_000);
     for name in ["a", "b"] {
         media(dir.path(), &format!("{name}.bin"), b"content");
     }
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let file = dir.path().join("rillpay.toml");
-    let text = format!(
-        "listen = \"{address}\"\nnetwork = \"regtest\"\ndata_dir = \"data\"\norigin = \"{ORIGIN}\"\n\
-         payout = \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"\n\
-         [chain]\nbackend = \"kernel\"\n[tariff]\nunit = \"request\"\nprice_msat = 1000\n\
-         [deposit]\nmin_sat = 10_000\nmax_sat = 10_000_000\nconfirmations = 1\n\
-         [channel]\nlifetime_blocks = 100\nstop_margin_blocks = 20\nclose_margin_blocks = 10\n\
-         [settlement]\nmerge_delay_seconds = 0\n[content]\nfolder = \"media\"\n\
-         [limits]\nframes_per_second = 100_000\nopens_per_minute = 1000\n"
-    );
-    std::fs::write(&file, text).unwrap();
 
     let program = Program::start(&file, address).await;
     let mut viewers = Vec::new();
@@ -84,7 +31,7 @@ async fn no_acknowledged_payment_is_lost() {
     }
     program.kill();
     let deposits = viewers.iter().map(|viewer| (viewer.payer.params().funding_script(), Amount::from_sat(MBTC)));
-    let between = chain(dir.path()).await;
+    let between = program_chain(dir.path()).await;
     between.send_many(deposits.collect()).await.unwrap();
     between.mine(1).await.unwrap();
     drop(between);

@@ -82,7 +82,7 @@ async fn messages_at_the_wrong_moment() {
     let mut socket = Socket::connect(place.server.address).await;
     socket.welcome().await;
     let signature = sign_attach(&key(1), &ChannelId([0; 32]), &[0; 32]);
-    let paid = Paid { cumulative: Amount::from_sat(1), signature };
+    let paid = Paid { lock: 0, cumulative: Amount::from_sat(1), signature };
     for message in [Message::Stop, Message::Pay(paid), Message::Close(paid), Message::Stopped { delivered: 0 }] {
         socket.send(&message).await;
         assert_eq!(socket.refusal().await, "unexpected_message", "{message:?}");
@@ -139,7 +139,8 @@ async fn payments_that_are_none() {
     let place = place(&[]).await;
     let mut emma = Viewer::open(place.server.address, 1).await;
     // Before the deposit nothing can be paid, and nothing can be ended.
-    let early = Paid { cumulative: Amount::from_sat(1), signature: sign_attach(&key(1), &emma.payer.id(), &[0; 32]) };
+    let early =
+        Paid { lock: 0, cumulative: Amount::from_sat(1), signature: sign_attach(&key(1), &emma.payer.id(), &[0; 32]) };
     for message in [Message::Pay(early), Message::Stop, Message::Close(early)] {
         emma.socket.send(&message).await;
         assert_eq!(emma.socket.refusal().await, "not_funded");
@@ -152,19 +153,19 @@ async fn payments_that_are_none() {
     assert_eq!(ack, Message::Ack { cumulative: Amount::from_sat(5_000), delivered: 0 });
     let params = emma.payer.params().clone();
     let funding = *emma.payer.funding().unwrap();
-    let pay = |sat, number| commitment::pay(&params, &funding, Amount::from_sat(sat), &key(number)).unwrap();
+    let pay = |sat, number| commitment::pay(&params, &funding, 0, Amount::from_sat(sat), &key(number)).unwrap();
     let foreign =
-        commitment::pay(other.payer.params(), other.payer.funding().unwrap(), Amount::from_sat(9_000), &key(2))
+        commitment::pay(other.payer.params(), other.payer.funding().unwrap(), 0, Amount::from_sat(9_000), &key(2))
             .unwrap();
     let own = pay(9_000, 1);
     let cases = [
         (pay(9_000, 2), "invalid_signature"),
         (Paid { signature: high_s(&own.signature), ..own }, "high_s"),
         (foreign, "invalid_signature"),
-        (Paid { cumulative: Amount::from_sat(9_001), ..own }, "invalid_signature"),
+        (Paid { lock: 0, cumulative: Amount::from_sat(9_001), ..own }, "invalid_signature"),
         (pay(4_999, 1), "cumulative_fell"),
-        (Paid { cumulative: Amount::from_sat(36 * MBTC + 1), ..own }, "exceeds_capacity"),
-        (Paid { cumulative: Amount::MAX_MONEY, ..own }, "exceeds_capacity"),
+        (Paid { lock: 0, cumulative: Amount::from_sat(36 * MBTC + 1), ..own }, "exceeds_capacity"),
+        (Paid { lock: 0, cumulative: Amount::MAX_MONEY, ..own }, "exceeds_capacity"),
     ];
     for (paid, code) in cases {
         emma.socket.send(&Message::Pay(paid)).await;
@@ -191,7 +192,7 @@ async fn ends_that_are_repeated_or_contradict() {
 
     let params = emma.payer.params().clone();
     let funding = *emma.payer.funding().unwrap();
-    let pay = |sat| commitment::pay(&params, &funding, Amount::from_sat(sat), &key(1)).unwrap();
+    let pay = |sat| commitment::pay(&params, &funding, 0, Amount::from_sat(sat), &key(1)).unwrap();
     for _ in 0..2 {
         emma.socket.send(&Message::Stop).await;
         assert_eq!(emma.socket.next().await, Some(Message::Stopped { delivered: 1_000 }));

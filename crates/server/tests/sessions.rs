@@ -276,8 +276,9 @@ async fn a_full_store_refuses_what_is_new_and_keeps_what_it_has() {
     emma.pay_for(1).await;
     let mut socket = Socket::connect(server.address).await;
     let (_, node) = socket.welcome().await;
+    let mut keys = 2..;
     let code = loop {
-        socket.send(&request(node, 2, Unit::Request, 1000).message()).await;
+        socket.send(&request(node, keys.next().unwrap(), Unit::Request, 1000).message()).await;
         match socket.next().await.unwrap() {
             Message::Opened { .. } => {}
             Message::Refused(refusal) => break refusal.code,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use rillpay_chain::Chain;
 use rillpay_chain::kernel::KernelChain;
-use rillpay_channel::bitcoin::{Amount, Txid};
+use rillpay_chain::{Chain, ScriptHash};
+use rillpay_channel::bitcoin::{Amount, OutPoint, Txid};
+use rillpay_channel::commitment::Funding;
 use rillpay_channel::tariff::Unit;
 use rillpay_channel::wire::Message;
 
@@ -70,21 +71,28 @@ async fn a_deposit_of_the_wrong_amount_and_one_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paying_to_the_address_twice_changes_nothing() {
+async fn of_two_deposits_one_is_paid_on_and_what_was_not_watched_comes_back_at_once() {
     let place = place(&[]).await;
     let mut emma = viewer(&place, 1).await;
     emma.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;
     let first = *emma.payer.funding().unwrap();
     let script = emma.payer.params().funding_script();
-    place.chain.send(&script, Amount::from_sat(50 * MBTC)).await.unwrap();
+    let txid = place.chain.send(&script, Amount::from_sat(50 * MBTC)).await.unwrap();
     place.chain.mine(2).await.unwrap();
     emma.pay_for(2).await;
     let state = emma.reattach(place.server.address).await;
     assert_eq!(state.funding, Some(first));
-    assert_eq!(emma.stop().await, Amount::ZERO);
-    // Nothing was delivered: there is nothing to collect, and the viewer can take both deposits back after expiry.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(place.chain.mempool_len().unwrap(), 0);
+    // The second deposit comes back while the first goes on.
+    let outputs = place.chain.script_unspent(&ScriptHash::of(&script)).await.unwrap();
+    let second = outputs.iter().find(|output| output.txid == txid).unwrap();
+    let second = Funding { outpoint: OutPoint::new(second.txid, second.vout), capacity: second.value };
+    emma.take_back(second, &place.chain).await;
+    // Nothing was delivered: there is nothing to collect, and the first one comes back, too.
+    let refund = emma.stop_unwatched(&place.chain).await;
+    place.chain.mine(1).await.unwrap();
+    emma.until("the end", |message| matches!(message, Message::Settled { txid, .. } if *txid == refund)).await;
+    assert!(place.chain.script_unspent(&ScriptHash::of(&script)).await.unwrap().is_empty());
+    assert!(emma.reattach(place.server.address).await.stopped);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,8 +351,11 @@ async fn what_is_not_worth_its_fee_hurries_nobody() {
     assert_eq!(get(place.server.address, "/media/a.bin", Some(emma.token)).await.0, 200);
     assert_eq!(emma.stop().await, Amount::from_sat(5_000));
     // Emma's channel has no more time, yet is not worth its fee of at least 7,400.
-    let blocks = emma.payer.params().close_height() - place.chain.tip().await.unwrap().height;
-    place.chain.mine(blocks).await.unwrap();
+    let due = emma.payer.params().close_height();
+    place.chain.mine(due - place.chain.tip().await.unwrap().height).await.unwrap();
+    // A channel that is opened by an older block has less time.
+    let told = |message| matches!(message, Message::FundingSeen { tip, .. } if tip >= due).then_some(());
+    emma.socket.wait_for("the height", told).await;
 
     let mut bob = viewer(2).await;
     bob.fund(&place.chain, Amount::from_sat(36 * MBTC)).await;

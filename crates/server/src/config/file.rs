@@ -38,6 +38,11 @@ pub(super) struct Seed {
 #[serde(deny_unknown_fields)]
 pub(super) struct Chain {
     pub(super) backend: String,
+    pub(super) url: Option<String>,
+    pub(super) cookie_file: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) poll_milliseconds: Option<u64>,
     #[serde(default = "Chain::default_max_age")]
     pub(super) max_age_seconds: u64,
 }
@@ -74,9 +79,25 @@ pub(super) struct Deposit {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Channel {
+    #[serde(default = "Channel::default_kind")]
+    pub(super) kind: String,
+    pub(super) step_blocks: Option<u16>,
+    pub(super) updates: Option<u32>,
     pub(super) lifetime_blocks: u32,
     pub(super) stop_margin_blocks: u16,
     pub(super) close_margin_blocks: u16,
+    #[serde(default = "Channel::default_calm")]
+    pub(super) calm_sat_per_vbyte: u64,
+}
+
+impl Channel {
+    fn default_kind() -> String {
+        "cltv".into()
+    }
+
+    const fn default_calm() -> u64 {
+        10
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,11 +106,19 @@ pub(super) struct Settlement {
     pub(super) min_sat_per_vbyte: u64,
     pub(super) max_sat_per_vbyte: u64,
     pub(super) merge_delay_seconds: u64,
+    pub(super) value_at_risk_sat: u64,
+    pub(super) patient_sat_per_vbyte: Option<u64>,
 }
 
 impl Default for Settlement {
     fn default() -> Self {
-        Self { min_sat_per_vbyte: 1, max_sat_per_vbyte: 200, merge_delay_seconds: 600 }
+        Self {
+            min_sat_per_vbyte: 1,
+            max_sat_per_vbyte: 200,
+            merge_delay_seconds: 600,
+            value_at_risk_sat: 10_000_000,
+            patient_sat_per_vbyte: None,
+        }
     }
 }
 

@@ -3,9 +3,13 @@
 //! A bad value is answered with a sentence that names its key. The commented example, `docs/rillpay.example.toml`, is
 //! parsed by a test.
 
+mod chain;
 mod file;
+mod offer;
+mod payout;
 mod secrets;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that goes wrong may panic")]
 mod tests;
 
 use std::net::SocketAddr;
@@ -13,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
-use rillpay_channel::bitcoin::address::NetworkUnchecked;
-use rillpay_channel::bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf};
+use rillpay_channel::bitcoin::{Amount, FeeRate, Network};
 use rillpay_channel::payee::Offer;
-use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{Msat, params};
+
+pub use chain::{Backend, ChainConfig};
+pub use payout::{Payout, Series};
 
 use crate::gateway::FreePattern;
 
@@ -31,13 +35,15 @@ pub struct Config {
     /// The file with the operator's recovery words; the environment variable `RILLPAY_SEED_WORDS` comes first.
     pub seed_file: PathBuf,
     /// Where settlements pay to.
-    pub payout: ScriptBuf,
+    pub payout: Payout,
     /// What the terms name for a browser's own look at the chain: absolute, or relative to the terms; or nothing.
     pub esplora: Option<String>,
     /// Where the chain is asked.
     pub chain: ChainConfig,
     /// What a channel is offered at.
     pub offer: Offer,
+    /// The fee rate for the next block up to which the offer's margins are enough.
+    pub calm: FeeRate,
     /// How settlements are made.
     pub settlement: SettlementPolicy,
     /// What is sold.
@@ -52,31 +58,19 @@ pub struct Config {
     pub cors: Cors,
 }
 
-/// Where the chain is asked.
-#[derive(Clone, Debug)]
-pub struct ChainConfig {
-    /// Who answers.
-    pub backend: Backend,
-    /// Nothing is served when the backend was last in step longer ago than this.
-    pub max_age: Duration,
-}
-
-/// Who answers questions about the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// The embedded chain (regtest only).
-    Kernel,
-}
-
 /// How settlements are made.
 #[derive(Clone, Debug)]
 pub struct SettlementPolicy {
     /// No settlement pays less.
     pub floor: FeeRate,
-    /// No settlement pays more.
+    /// No settlement pays more, unless it has to outbid a transaction that would take the money back.
     pub cap: FeeRate,
     /// How long a closed channel waits for others to share a transaction with.
     pub merge_delay: Duration,
+    /// When this much waits, nothing waits any longer.
+    pub value_at_risk: Amount,
+    /// Above this rate what has time waits for lower fees; `None` where nothing ever does.
+    pub patient: Option<FeeRate>,
 }
 
 /// What is sold, and where in the URL space it is.
@@ -177,22 +171,25 @@ impl Config {
         places(&content, esplora.as_deref())?;
         secrets::keep_apart(&content.source, &data_dir)?;
         secrets::keep_out(&content.source, &[(&seed_file, "the recovery words (`seed.file`)")])?;
+        chain::keep_out(&file.chain, &content.source, base)?;
+        let payout = Payout::parse(&file.payout, network)?;
         Ok(Self {
             listen: file
                 .listen
                 .parse()
                 .or_else(|_| bad("listen", "has to be an address and a port, such as 127.0.0.1:8080"))?,
             seed_file,
-            data_dir,
-            payout: payout(&file.payout, network)?,
             esplora,
-            chain: chain(&file.chain, network)?,
-            offer: offer(&file, network)?,
+            chain: chain::read(&file.chain, network, base, &data_dir)?,
+            offer: offer::read(&file, network, payout.fixed())?,
+            calm: offer::calm(&file.channel)?,
+            payout,
             settlement: settlement(&file.settlement)?,
             wait: wait(file.content.wait_milliseconds)?,
             free: free(&file.content.free)?,
             content,
             limits: limits(&file.limits)?,
+            data_dir,
             cors: cors(&file.cors)?,
         })
     }
@@ -207,19 +204,6 @@ fn network(name: &str) -> Result<Network, ConfigError> {
         "regtest" => Ok(Network::Regtest),
         _ => bad("network", format!("is \"{name}\"; it has to be bitcoin, testnet, testnet4, signet or regtest")),
     }
-}
-
-fn payout(text: &str, network: Network) -> Result<ScriptBuf, ConfigError> {
-    let Ok(address) = text.parse::<Address<NetworkUnchecked>>() else {
-        return bad("payout", "is not a Bitcoin address");
-    };
-    let Ok(address) = address.require_network(network) else {
-        return bad("payout", format!("is not an address of the network {network}"));
-    };
-    let script = address.script_pubkey();
-    params::validate_return_script(&script)
-        .or_else(|_| bad("payout", "is an address of a kind that is not supported"))?;
-    Ok(script)
 }
 
 fn esplora(text: &str) -> Result<String, ConfigError> {
@@ -261,85 +245,12 @@ fn places(content: &Content, esplora: Option<&str>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn chain(chain: &file::Chain, network: Network) -> Result<ChainConfig, ConfigError> {
-    let backend = match chain.backend.as_str() {
-        "kernel" if network == Network::Regtest => Backend::Kernel,
-        "kernel" => return bad("chain.backend", "is \"kernel\", which is for the network regtest only"),
-        other => return bad("chain.backend", format!("is \"{other}\"; it has to be kernel")),
-    };
-    if !(1..=3600).contains(&chain.max_age_seconds) {
-        return bad("chain.max_age_seconds", "has to be between 1 and 3600");
-    }
-    Ok(ChainConfig { backend, max_age: Duration::from_secs(chain.max_age_seconds) })
-}
-
-fn offer(file: &file::File, network: Network) -> Result<Offer, ConfigError> {
-    let file::File { tariff, deposit, channel, .. } = file;
-    let unit = match tariff.unit.as_str() {
-        "second" => Unit::Second,
-        "byte" => Unit::Byte,
-        "request" => Unit::Request,
-        other => return bad("tariff.unit", format!("is \"{other}\"; it has to be second, byte or request")),
-    };
-    let Some(price) = Msat::new(tariff.price_msat).filter(|price| *price != Msat::ZERO) else {
-        return bad("tariff.price_msat", "has to be above zero and below all the money there is");
-    };
-    let window = tariff.window_units;
-    let tariff = Tariff { unit, price, window };
-    if window == 0 || tariff.validate().is_err() {
-        return bad("tariff.window_units", "has to be at least 1 and worth less than all the money there is");
-    }
-    let (min_deposit, max_deposit) = (Amount::from_sat(deposit.min_sat), Amount::from_sat(deposit.max_sat));
-    // The dust limit of the dearest return script (P2PKH) is 546 satoshi.
-    if min_deposit < Amount::from_sat(1000) {
-        return bad("deposit.min_sat", "has to be at least 1000: less is not worth its fees");
-    }
-    if max_deposit < min_deposit || max_deposit > Amount::MAX_MONEY {
-        return bad("deposit.max_sat", "has to be at least deposit.min_sat and at most all the money there is");
-    }
-    let window_costs = tariff.cost(tariff.window_quantity()).map(Msat::to_amount_ceil);
-    if window_costs.is_none_or(|cost| cost > min_deposit) {
-        return bad("deposit.min_sat", "does not cover one window of the tariff");
-    }
-    if deposit.confirmations == 0 {
-        return bad("deposit.confirmations", "has to be at least 1: an unconfirmed deposit can be taken back");
-    }
-    let (stop_margin, close_margin) = (channel.stop_margin_blocks, channel.close_margin_blocks);
-    if close_margin == 0 {
-        return bad("channel.close_margin_blocks", "has to be at least 1");
-    }
-    if network == Network::Bitcoin && close_margin < 144 {
-        return bad("channel.close_margin_blocks", "has to be at least 144 (a day) on the main network");
-    }
-    if stop_margin < close_margin {
-        return bad("channel.stop_margin_blocks", "has to be at least channel.close_margin_blocks");
-    }
-    let lifetime = channel.lifetime_blocks;
-    if lifetime <= u32::from(stop_margin).saturating_add(deposit.confirmations.into()) || lifetime > 52_560 {
-        return bad(
-            "channel.lifetime_blocks",
-            "has to exceed the stop margin and the confirmations, and be at most 52560 (a year)",
-        );
-    }
-    let printable = file.origin.bytes().all(|byte| (0x21..0x7f).contains(&byte));
-    if file.origin.is_empty() || file.origin.len() > params::MAX_PURPOSE.into() || !printable {
-        return bad("origin", "has to be the site's origin, such as https://video.example, in at most 120 characters");
-    }
-    Ok(Offer {
-        network,
-        tariff,
-        min_deposit,
-        max_deposit,
-        confirmations: deposit.confirmations,
-        lifetime,
-        stop_margin,
-        close_margin,
-        purpose: file.origin.clone(),
-    })
+/// A fee rate that settlements may come across.
+fn rate(sat_per_vbyte: u64) -> Option<FeeRate> {
+    FeeRate::from_sat_per_vb(sat_per_vbyte).filter(|_| (1..=10_000).contains(&sat_per_vbyte))
 }
 
 fn settlement(settlement: &file::Settlement) -> Result<SettlementPolicy, ConfigError> {
-    let rate = |sat| FeeRate::from_sat_per_vb(sat).filter(|_| (1..=10_000).contains(&sat));
     let Some(floor) = rate(settlement.min_sat_per_vbyte) else {
         return bad("settlement.min_sat_per_vbyte", "has to be between 1 and 10000");
     };
@@ -349,7 +260,16 @@ fn settlement(settlement: &file::Settlement) -> Result<SettlementPolicy, ConfigE
     if settlement.merge_delay_seconds > 86_400 {
         return bad("settlement.merge_delay_seconds", "has to be at most 86400 (a day)");
     }
-    Ok(SettlementPolicy { floor, cap, merge_delay: Duration::from_secs(settlement.merge_delay_seconds) })
+    let value_at_risk = Amount::from_sat(settlement.value_at_risk_sat);
+    if value_at_risk == Amount::ZERO || value_at_risk > Amount::MAX_MONEY {
+        return bad("settlement.value_at_risk_sat", "has to be at least 1 and at most all the money there is");
+    }
+    let patient = settlement.patient_sat_per_vbyte.map(|sat| rate(sat).filter(|patient| *patient >= floor));
+    if patient == Some(None) {
+        return bad("settlement.patient_sat_per_vbyte", "has to be between settlement.min_sat_per_vbyte and 10000");
+    }
+    let merge_delay = Duration::from_secs(settlement.merge_delay_seconds);
+    Ok(SettlementPolicy { floor, cap, merge_delay, value_at_risk, patient: patient.flatten() })
 }
 
 fn wait(milliseconds: u64) -> Result<Duration, ConfigError> {

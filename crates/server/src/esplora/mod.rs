@@ -3,10 +3,14 @@
 //!
 //! Paths, field names, texts and statuses are those of
 //! [Blockstream's Esplora](https://github.com/Blockstream/esplora/blob/master/API.md), so that any client of it works.
-//! Merkle proofs and the mempool's statistics are not served. A page may, and should, ask another Esplora too: a viewer
+//! The mempool's statistics are not served. A page may, and should, ask another Esplora too: a viewer
 //! need not trust the payee about the chain.
+//!
+//! Anybody may ask, and some questions take many of the backend's answers. So few are answered at a time ([`budget`]), and
+//! backends that can be kept busy keep visitors apart from the payee ([`Chain::for_visitors`]).
 
 mod blocks;
+mod budget;
 mod scripts;
 mod transactions;
 
@@ -16,11 +20,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rillpay_chain::{Chain, ChainError};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
+
+use self::budget::Budget;
 
 /// The longest transaction in hex that is read: more than nodes relay.
 const MAX_TRANSACTION: usize = 1 << 20;
@@ -30,6 +37,7 @@ type Backend = Arc<dyn Chain>;
 
 /// The routes, to be nested where the terms say that Esplora is. Pages of every origin may ask: the chain is public.
 pub fn router(chain: Arc<dyn Chain>) -> Router {
+    let chain = chain.for_visitors().unwrap_or(chain);
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST])
@@ -55,6 +63,8 @@ pub fn router(chain: Arc<dyn Chain>) -> Router {
         .route("/tx/{txid}/hex", get(transactions::hex))
         .route("/tx/{txid}/raw", get(transactions::raw))
         .route("/tx/{txid}/status", get(transactions::status))
+        .route("/tx/{txid}/merkle-proof", get(transactions::merkle_proof))
+        .route("/tx/{txid}/merkleblock-proof", get(transactions::merkle_block))
         .route("/tx/{txid}/outspend/{vout}", get(transactions::outspend))
         .route("/tx/{txid}/outspends", get(transactions::outspends))
         .route("/{by}/{name}", get(scripts::statistics))
@@ -66,6 +76,7 @@ pub fn router(chain: Arc<dyn Chain>) -> Router {
         .route("/fee-estimates", get(transactions::fee_estimates))
         .fallback(async || Failure::NotFound("endpoint does not exist"))
         .with_state(chain)
+        .layer(from_fn_with_state(Budget::new(), budget::admit))
         .layer(DefaultBodyLimit::max(MAX_TRANSACTION))
         .layer(uncached)
         .layer(cors)

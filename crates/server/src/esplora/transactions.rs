@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use rillpay_chain::{FeeEstimates, Outspend, Status, TxInfo};
 use rillpay_channel::bitcoin::consensus::encode::{deserialize_hex, serialize, serialize_hex};
-use rillpay_channel::bitcoin::{OutPoint, Transaction, Txid};
+use rillpay_channel::bitcoin::hashes::{Hash, HashEngine};
+use rillpay_channel::bitcoin::{Block, MerkleBlock, OutPoint, Transaction, TxMerkleNode, Txid};
+use serde::Serialize;
 
 use super::{Backend, Failure, parse};
 
@@ -31,6 +33,54 @@ pub(super) async fn raw(State(chain): State<Backend>, Path(txid): Path<String>) 
 pub(super) async fn status(State(chain): State<Backend>, Path(txid): Path<String>) -> Result<Json<Status>, Failure> {
     let status = chain.status(&parse(&txid, BAD_TXID)?).await?;
     Ok(Json(status.unwrap_or(Status::Unconfirmed)))
+}
+
+/// Where in its block a transaction is, and the hashes beside its way up to the block's root.
+#[derive(Serialize)]
+pub(super) struct MerkleProof {
+    block_height: u32,
+    merkle: Vec<TxMerkleNode>,
+    pos: usize,
+}
+
+pub(super) async fn merkle_proof(
+    State(chain): State<Backend>,
+    Path(txid): Path<String>,
+) -> Result<Json<MerkleProof>, Failure> {
+    let (block_height, block, pos) = place(&chain, &txid).await?;
+    let mut row: Vec<TxMerkleNode> = block.txdata.iter().map(|tx| tx.compute_txid().to_raw_hash().into()).collect();
+    let mut at = pos;
+    let mut merkle = Vec::new();
+    while row.len() > 1 {
+        // The last of an odd number stands beside itself.
+        merkle.extend(row.get(at ^ 1).or(row.last()));
+        row = row.chunks(2).filter_map(|pair| Some(parent(pair.first()?, pair.last()?))).collect();
+        at >>= 1;
+    }
+    Ok(Json(MerkleProof { block_height, merkle, pos }))
+}
+
+pub(super) async fn merkle_block(State(chain): State<Backend>, Path(txid): Path<String>) -> Result<String, Failure> {
+    let (_, block, pos) = place(&chain, &txid).await?;
+    let txid = block.txdata.get(pos).ok_or(NO_TRANSACTION)?.compute_txid();
+    Ok(serialize_hex(&MerkleBlock::from_block_with_predicate(&block, |other| *other == txid)))
+}
+
+fn parent(left: &TxMerkleNode, right: &TxMerkleNode) -> TxMerkleNode {
+    let mut engine = TxMerkleNode::engine();
+    engine.input(&left.to_byte_array());
+    engine.input(&right.to_byte_array());
+    TxMerkleNode::from_engine(engine)
+}
+
+/// The block that holds a transaction, and where in it.
+async fn place(chain: &Backend, txid: &str) -> Result<(u32, Block, usize), Failure> {
+    const UNCONFIRMED: Failure = Failure::NotFound("Transaction not found or is unconfirmed");
+    let txid: Txid = parse(txid, BAD_TXID)?;
+    let at = chain.status(&txid).await?.and_then(|status| status.block()).ok_or(UNCONFIRMED)?;
+    let block = chain.block(&at.hash).await?.ok_or(UNCONFIRMED)?;
+    let position = block.txdata.iter().position(|tx| tx.compute_txid() == txid).ok_or(UNCONFIRMED)?;
+    Ok((at.height, block, position))
 }
 
 pub(super) async fn outspend(

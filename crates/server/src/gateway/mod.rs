@@ -20,6 +20,9 @@
 
 mod content;
 mod folder;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that goes wrong may panic")]
+mod hostile;
 mod media;
 mod path;
 mod piece;

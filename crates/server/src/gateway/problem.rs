@@ -43,12 +43,14 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::CloseBelowDelivered
         | Code::InvalidSignature
         | Code::HighS
+        | Code::WrongLock
+        | Code::NotReclaimable
         | Code::WrongKey
         | Code::WrongNetwork
         | Code::UnacceptableTerms
         | Code::InvalidReturnScript => StatusCode::PAYMENT_REQUIRED,
         // This channel is over; another one can be opened.
-        Code::Closing | Code::Expiring => StatusCode::GONE,
+        Code::Closing | Code::Expiring | Code::UpdatesSpent => StatusCode::GONE,
         // Somebody else holds the channel now.
         Code::Superseded | Code::StaleDecision => StatusCode::CONFLICT,
         Code::Unavailable | Code::CorruptedStore => StatusCode::SERVICE_UNAVAILABLE,
@@ -62,6 +64,13 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::InvalidArgument | Code::InvalidWords | Code::NothingToDo | Code::NotExpired | Code::Uneconomic => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+        // Two-way channels refuse with these, and nothing is gated on them.
+        Code::InvalidSecret
+        | Code::PeerBehind
+        | Code::Unaffordable
+        | Code::HtlcOutOfBounds
+        | Code::UnknownHtlc
+        | Code::WrongPreimage => StatusCode::INTERNAL_SERVER_ERROR,
         // The operator sells pieces larger than the window: nothing that the viewer does would help.
         Code::PieceTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
     }

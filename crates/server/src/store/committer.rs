@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use rillpay_channel::ChannelId;
 use rillpay_channel::bitcoin::Txid;
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::record::{self, Change, ColdRecord};
-use super::{Row, StoreError, StoredSettlement, Version, settlements};
+use super::{PayoutNumber, Row, Seen, StoreError, StoredSettlement, Version, settlements};
 
 /// Under load a transaction begins no sooner than this after the one before.
 const PACE: Duration = Duration::from_millis(10);
@@ -34,11 +35,12 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// Something to make durable.
 pub(super) enum Write {
     Change { row: Row, version: Version, change: Change },
-    Create { id: ChannelId, row: Row, events: Vec<ColdRecord> },
+    Create { id: ChannelId, row: Row, payer: PublicKey, opened: u32, events: Vec<ColdRecord> },
     Finish(Row),
     Discard(Row),
-    AddSettlement(StoredSettlement),
+    AddSettlement(StoredSettlement, Option<PayoutNumber>),
     RemoveSettlement(Txid),
+    See(Seen),
 }
 
 /// Something to do on the store's thread.
@@ -221,10 +223,13 @@ impl Write {
     fn apply(&self, db: &Connection) -> Result<(), StoreError> {
         match self {
             Self::Change { row, version, change } => change.write(db, *row, *version),
-            Self::Create { id, row, events } => alone(db, || record::create(db, *id, *row, events)),
+            Self::Create { id, row, payer, opened, events } => {
+                alone(db, || record::create(db, *id, *row, payer, *opened, events))
+            }
             Self::Discard(row) => record::discard(db, *row),
             Self::Finish(row) => record::finish(db, *row),
-            Self::AddSettlement(settlement) => settlements::add(db, settlement),
+            Self::AddSettlement(settlement, number) => settlements::add(db, settlement, number.as_ref()),
+            Self::See(seen) => settlements::see(db, seen),
             Self::RemoveSettlement(txid) => settlements::remove(db, txid),
         }
     }

@@ -13,14 +13,15 @@ mod record;
 mod schema;
 mod settlements;
 #[cfg(test)]
-mod tests;
+#[allow(clippy::arithmetic_side_effects, reason = "a test that goes wrong may panic")]
+pub(crate) mod tests;
 
 use std::path::Path;
 
-use rillpay_channel::ChannelId;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_channel::payee::{Event, Payee};
+use rillpay_channel::{ChannelId, ChannelParams};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -81,6 +82,8 @@ pub(crate) struct Loaded {
     pub(crate) row: Row,
     /// Whether the chain can still change it: it is not finished.
     pub(crate) open: bool,
+    /// The best block's height at its opening; `None` where an older program has stored it.
+    pub(crate) opened: Option<u32>,
     pub(crate) version: Version,
     pub(crate) payee: Payee,
 }
@@ -94,6 +97,55 @@ pub(crate) struct StoredSettlement {
     pub(crate) txid: Txid,
     pub(crate) transaction: Transaction,
     pub(crate) rate: FeeRate,
+    /// The best block's when it was made.
+    pub(crate) height: u32,
+}
+
+/// The number of an address in a series that settlements pay to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PayoutNumber {
+    /// The series' name.
+    pub(crate) series: Vec<u8>,
+    pub(crate) number: u32,
+}
+
+/// What was last seen of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) height: u32,
+    /// The rate of a settlement that may take its time, and of one that may not.
+    pub(crate) patient: FeeRate,
+    pub(crate) hasty: FeeRate,
+}
+
+/// The store as it is now, to be read beside the server that writes it.
+pub(crate) struct Snapshot(Connection);
+
+impl Snapshot {
+    /// Opens the store in `path`, which has to exist.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        schema::open_to_read(path).map(Self)
+    }
+
+    /// See [`Store::open_channels`].
+    pub(crate) fn open_channels(&self) -> Result<Vec<Stored>, StoreError> {
+        record::open_channels(&self.0)
+    }
+
+    /// See [`Store::settlements`].
+    pub(crate) fn settlements(&self) -> Result<Vec<StoredSettlement>, StoreError> {
+        settlements::all(&self.0)
+    }
+
+    /// See [`Store::next_payout`].
+    pub(crate) fn next_payout(&self, series: &[u8]) -> Result<Option<u32>, StoreError> {
+        settlements::next_number(&self.0, series)
+    }
+
+    /// What the server saw of the chain last; `None` before its first look.
+    pub(crate) fn seen(&self) -> Result<Option<Seen>, StoreError> {
+        settlements::seen(&self.0)
+    }
 }
 
 /// The store. Dropping the last handle ends the committer after what it was given is done.
@@ -126,11 +178,23 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Stores a channel just opened; its row is the number of its key. [`StoreError::Conflict`] if the row is taken,
-    /// [`StoreError::Full`] where the room that is left is kept for closing what is open.
-    pub(crate) async fn create(&self, id: ChannelId, row: Row, events: &[Event]) -> Result<(), StoreError> {
-        let events = record::encode(events);
-        self.write_job(Write::Create { id, row, events }).await
+    /// Stores a channel just opened; its row is the number of its key, `opened` the best block's height.
+    /// [`StoreError::Conflict`] if the row or the payer's key is taken; [`StoreError::Full`] where the room that is left is
+    /// kept for closing what is open.
+    pub(crate) async fn create(
+        &self,
+        params: &ChannelParams,
+        row: Row,
+        opened: u32,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        let (id, payer, events) = (params.id(), params.payer, record::encode(events));
+        self.write_job(Write::Create { id, row, payer, opened, events }).await
+    }
+
+    /// The channel of this payer's key.
+    pub(crate) async fn by_payer(&self, payer: PublicKey) -> Result<Option<ChannelId>, StoreError> {
+        self.read_job(move |db| record::by_payer(db, &payer)).await
     }
 
     /// Makes the events of one decision durable, all or none.
@@ -170,9 +234,24 @@ impl Store {
         self.read_job(record::newest_key).await
     }
 
-    /// Stores a settlement before it is broadcast.
-    pub(crate) async fn add_settlement(&self, settlement: StoredSettlement) -> Result<(), StoreError> {
-        self.write_job(Write::AddSettlement(settlement)).await
+    /// Stores a settlement before it is broadcast, and that it takes this number of a series of addresses.
+    /// [`StoreError::Conflict`] where another one has taken it meanwhile.
+    pub(crate) async fn add_settlement(
+        &self,
+        settlement: StoredSettlement,
+        number: Option<PayoutNumber>,
+    ) -> Result<(), StoreError> {
+        self.write_job(Write::AddSettlement(settlement, number)).await
+    }
+
+    /// The first number of a series of addresses that no settlement has taken; `None` while none has taken any.
+    pub(crate) async fn next_payout(&self, series: Vec<u8>) -> Result<Option<u32>, StoreError> {
+        self.read_job(move |db| settlements::next_number(db, &series)).await
+    }
+
+    /// Takes note of what was seen of the chain.
+    pub(crate) async fn see(&self, seen: Seen) -> Result<(), StoreError> {
+        self.write_job(Write::See(seen)).await
     }
 
     /// Forgets a settlement: it is buried deeply, or the chain refuses it.

@@ -15,7 +15,7 @@ use super::{Loaded, Row, StoreError, Stored, Version};
 #[derive(Debug, Default)]
 pub(super) struct Change {
     epoch: Option<i64>,
-    accepted: Option<(i64, [u8; 64])>,
+    accepted: Option<(u32, i64, [u8; 64])>,
     delivered: Option<i64>,
     cold: Vec<ColdRecord>,
 }
@@ -32,7 +32,7 @@ impl Change {
                 Event::Attached { epoch } => change.epoch = Some(integer(*epoch)?),
                 Event::Accepted(paid) => {
                     let cumulative = integer(paid.cumulative.to_sat())?;
-                    change.accepted = Some((cumulative, paid.signature.serialize_compact()));
+                    change.accepted = Some((paid.lock, cumulative, paid.signature.serialize_compact()));
                 }
                 Event::Delivered(quantity) => change.delivered = Some(integer(*quantity)?),
                 other => change.cold.push((other.slot(), other.encode())),
@@ -45,16 +45,18 @@ impl Change {
     pub(super) fn write(&self, db: &Connection, row: Row, version: Version) -> Result<(), StoreError> {
         let mut update = db.prepare_cached(
             "UPDATE balance SET version = version + 1, epoch = ifnull(?3, epoch), accepted = ifnull(?4, accepted),
-             signature = ifnull(?5, signature), delivered = ifnull(?6, delivered) WHERE row = ?1 AND version = ?2",
+             signature = ifnull(?5, signature), delivered = ifnull(?6, delivered), lock = ifnull(?7, lock)
+             WHERE row = ?1 AND version = ?2",
         )?;
         let accepted = self.accepted.as_ref();
         let changed = update.execute(params![
             row,
             version.0,
             self.epoch,
-            accepted.map(|(cumulative, _)| cumulative),
-            accepted.map(|(_, signature)| signature.as_slice()),
+            accepted.map(|(_, cumulative, _)| cumulative),
+            accepted.map(|(.., signature)| signature.as_slice()),
             self.delivered,
+            accepted.map(|(lock, ..)| lock),
         ])?;
         if changed != 1 {
             return Err(StoreError::Conflict);
@@ -88,12 +90,19 @@ fn has_room(db: &Connection) -> Result<bool, StoreError> {
     Ok(used < most.saturating_sub(most.div_ceil(10)))
 }
 
-pub(super) fn create(db: &Connection, id: ChannelId, row: Row, cold: &[ColdRecord]) -> Result<(), StoreError> {
+pub(super) fn create(
+    db: &Connection,
+    id: ChannelId,
+    row: Row,
+    payer: &PublicKey,
+    opened: u32,
+    cold: &[ColdRecord],
+) -> Result<(), StoreError> {
     if !has_room(db)? {
         return Err(StoreError::Full);
     }
-    db.prepare_cached("INSERT INTO channel (row, id, open) VALUES (?1, ?2, 1)")?
-        .execute(params![row, id.0.as_slice()])?;
+    db.prepare_cached("INSERT INTO channel (row, id, payer, opened, open) VALUES (?1, ?2, ?3, ?4, 1)")?
+        .execute(params![row, id.0.as_slice(), payer.serialize().as_slice(), opened])?;
     db.prepare_cached("INSERT INTO balance (row, version, epoch, accepted, delivered) VALUES (?1, ?2, 0, 0, 0)")?
         .execute(params![row, Version::FIRST.0])?;
     write_cold(db, row, cold)
@@ -112,13 +121,22 @@ pub(super) fn load(db: &Connection, id: ChannelId) -> Result<Option<Loaded>, Sto
     Ok(Some(loaded))
 }
 
+/// The channel of this payer's key.
+pub(super) fn by_payer(db: &Connection, payer: &PublicKey) -> Result<Option<ChannelId>, StoreError> {
+    let id = db
+        .prepare_cached("SELECT id FROM channel WHERE payer = ?1")?
+        .query_row(params![payer.serialize().as_slice()], |row| row.get(0).map(ChannelId))
+        .optional()?;
+    Ok(id)
+}
+
 pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> {
-    let open = db
-        .prepare_cached("SELECT open FROM channel WHERE row = ?1")?
-        .query_row(params![row], |row| row.get::<_, bool>(0))
+    let (open, opened) = db
+        .prepare_cached("SELECT open, opened FROM channel WHERE row = ?1")?
+        .query_row(params![row], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Option<u32>>(1)?)))
         .map_err(|error| corrupted(&format!("its row cannot be read ({error})")))?;
     let hot = db
-        .prepare_cached("SELECT version, epoch, accepted, signature, delivered FROM balance WHERE row = ?1")?
+        .prepare_cached("SELECT version, epoch, accepted, signature, delivered, lock FROM balance WHERE row = ?1")?
         .query_row(params![row], |row| {
             Ok((
                 Version(row.get(0)?),
@@ -126,10 +144,11 @@ pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> 
                 row.get::<_, u64>(2)?,
                 row.get::<_, Option<Vec<u8>>>(3)?,
                 row.get::<_, u64>(4)?,
+                row.get::<_, u32>(5)?,
             ))
         })
         .map_err(|error| corrupted(&format!("its balance cannot be read ({error})")))?;
-    let (version, epoch, accepted, signature, delivered) = hot;
+    let (version, epoch, accepted, signature, delivered, lock) = hot;
 
     let mut select = db.prepare_cached("SELECT bytes FROM event WHERE row = ?1 ORDER BY slot")?;
     let records = select.query_map(params![row], |row| row.get::<_, Vec<u8>>(0))?;
@@ -144,7 +163,7 @@ pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> 
         let signature = Signature::from_compact(&bytes)
             .map_err(|_| corrupted(&format!("{} is no signature", bytes.to_lower_hex_string())))?;
         let cumulative = Amount::from_sat(accepted);
-        events.push(Event::Accepted(Paid { cumulative, signature }));
+        events.push(Event::Accepted(Paid { lock, cumulative, signature }));
     }
     if delivered > 0 {
         events.push(Event::Delivered(delivered));
@@ -154,7 +173,7 @@ pub(super) fn load_row(db: &Connection, row: Row) -> Result<Loaded, StoreError> 
     if payee.key_index() != row {
         return Err(corrupted("its key has another number"));
     }
-    Ok(Loaded { row, open, version, payee })
+    Ok(Loaded { row, open, opened, version, payee })
 }
 
 pub(super) fn open_channels(db: &Connection) -> Result<Vec<Stored>, StoreError> {

@@ -5,7 +5,7 @@ use rillpay_channel::bitcoin::{Amount, Network, OutPoint, ScriptBuf, WPubkeyHash
 use rillpay_channel::commitment::{self, Funding};
 use rillpay_channel::keys::Seed;
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{ChannelParams, FundingKind, Msat};
+use rillpay_channel::{ChannelParams, FundingKind, Kind, Msat};
 
 use super::*;
 
@@ -17,8 +17,9 @@ fn payer(row: Row) -> rillpay_channel::keys::Key {
     Seed::from_bip39_seed(&[1; 64], Network::Regtest).channel_key(row).unwrap()
 }
 
-fn params(row: Row) -> ChannelParams {
+pub(crate) fn params(row: Row) -> ChannelParams {
     ChannelParams {
+        kind: Kind::Cltv,
         network: Network::Regtest,
         funding_kind: FundingKind::P2wsh,
         payer: payer(row).public(),
@@ -39,12 +40,29 @@ async fn create(store: &Store, row: Row) -> ChannelId {
     let params = params(row);
     let id = params.id();
     let event = Event::Opened { params: Box::new(params), key_index: row };
-    store.create(id, row, &[event]).await.unwrap();
+    store.create(&self::params(row), row, 7, &[event]).await.unwrap();
     id
 }
 
 fn paid(row: Row, sat: u64) -> Event {
-    Event::Accepted(commitment::pay(&params(row), &funding(), Amount::from_sat(sat), &payer(row)).unwrap())
+    Event::Accepted(commitment::pay(&params(row), &funding(), 0, Amount::from_sat(sat), &payer(row)).unwrap())
+}
+
+/// What a channel's opening was at is known from version 4 on.
+#[tokio::test]
+async fn a_store_of_the_version_before_is_taken_over() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let (older, newer) = (create(&store, 0).await, create(&store, 1).await);
+    store.close().await;
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("ALTER TABLE channel DROP COLUMN opened; PRAGMA user_version = 3;").unwrap();
+    drop(db);
+    let store = Store::open(&path, None).unwrap();
+    assert_eq!(store.load(older).await.unwrap().unwrap().opened, None);
+    assert_eq!(store.load(newer).await.unwrap().unwrap().opened, None);
+    let newest = create(&store, 2).await;
+    assert_eq!(store.load(newest).await.unwrap().unwrap().opened, Some(7));
 }
 
 /// A settlement of its own for each lock time.
@@ -55,7 +73,7 @@ fn settlement(lock_time: u32) -> StoredSettlement {
         input: vec![rillpay_channel::bitcoin::TxIn::default()],
         output: vec![],
     };
-    StoredSettlement { txid: transaction.compute_txid(), transaction, rate: FeeRate::from_sat_per_vb_u32(3) }
+    StoredSettlement { txid: transaction.compute_txid(), transaction, rate: FeeRate::from_sat_per_vb_u32(3), height: 7 }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -106,7 +124,7 @@ async fn the_second_writer_is_fenced_off() {
     two.write(0, Version::FIRST.next(), &[Event::Attached { epoch: 1 }]).await.unwrap();
     // A number taken by the one is not to be had by the other.
     let event = Event::Opened { params: Box::new(params(1)), key_index: 0 };
-    assert!(matches!(two.create(params(1).id(), 0, &[event]).await, Err(StoreError::Conflict)));
+    assert!(matches!(two.create(&params(1), 0, 7, &[event]).await, Err(StoreError::Conflict)));
     assert_eq!(two.next_row().await.unwrap(), 1);
     assert!(one.is_well() && two.is_well(), "a conflict is no failure");
 }
@@ -138,7 +156,7 @@ async fn a_full_disk_stores_nothing_and_loses_nothing() {
         let row = Row::try_from(rows.len()).unwrap();
         let params = params(row);
         let event = Event::Opened { params: Box::new(params.clone()), key_index: row };
-        match store.create(params.id(), row, &[event]).await {
+        match store.create(&params, row, 7, &[event]).await {
             Ok(()) => rows.push(params.id()),
             Err(error) => break error,
         }
@@ -152,7 +170,7 @@ async fn a_full_disk_stores_nothing_and_loses_nothing() {
     // There is room left to settle; then there is none.
     let mut lock_time = 0;
     let full = loop {
-        match store.add_settlement(settlement(lock_time)).await {
+        match store.add_settlement(settlement(lock_time), None).await {
             Ok(()) => lock_time += 1,
             Err(error) => break error,
         }
@@ -219,12 +237,12 @@ async fn settlements_are_kept_until_they_are_forgotten() {
     let store = Store::open(&path, None).unwrap();
     let settlement = settlement(0);
     let (txid, rate) = (settlement.txid, settlement.rate);
-    store.add_settlement(settlement).await.unwrap();
+    store.add_settlement(settlement, None).await.unwrap();
     let kept = store.settlements().await.unwrap();
-    assert_eq!(kept.iter().map(|kept| (kept.txid, kept.rate)).collect::<Vec<_>>(), [(txid, rate)]);
+    assert_eq!(kept.iter().map(|kept| (kept.txid, kept.rate, kept.height)).collect::<Vec<_>>(), [(txid, rate, 7)]);
     // A damaged one does not keep the others back.
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute("INSERT INTO settlement (txid, raw, rate) VALUES (x'00', x'0123', 1)", []).unwrap();
+    db.execute("INSERT INTO settlement (txid, raw, rate, height) VALUES (x'00', x'0123', 1, 0)", []).unwrap();
     assert_eq!(store.settlements().await.unwrap().len(), 1);
     db.execute("DELETE FROM settlement WHERE txid = x'00'", []).unwrap();
     store.remove_settlement(txid).await.unwrap();
@@ -242,7 +260,7 @@ async fn an_opening_that_fails_takes_no_payment_with_it() {
     // The committer is held up until everything below waits for it, so that it becomes one transaction.
     let (release, held) = std::sync::mpsc::channel::<()>();
     let hold = store.read_job(move |_| held.recv().map_err(|error| StoreError::Failed(error.to_string())));
-    let opening = Write::Create { id: params(1).id(), row: 1, events: vec![] };
+    let opening = Write::Create { id: params(1).id(), payer: params(1).payer, row: 1, opened: 7, events: vec![] };
     let events = [Event::Funded { funding: funding(), deep: true }];
     let paying = store.write(0, Version::FIRST, &events);
     let (held, opened, paid, ()) =
@@ -265,4 +283,107 @@ async fn a_discarded_channel_is_gone_and_its_number_is_not_given_again() {
     assert!(store.load(newest).await.unwrap().is_some(), "kept for its number");
     assert!(store.open_channels().await.unwrap().is_empty());
     assert_eq!(store.next_row().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_address_is_taken_once_and_its_number_never_goes_back() {
+    let (_dir, path) = place();
+    let number = |number| PayoutNumber { series: b"one".into(), number };
+    let next = async |store: &Store, series: &[u8]| store.next_payout(series.into()).await.unwrap();
+    let store = Store::open(&path, None).unwrap();
+    assert_eq!(next(&store, b"one").await, None);
+    store.add_settlement(settlement(0), Some(number(1))).await.unwrap();
+    store.add_settlement(settlement(1), Some(number(2))).await.unwrap();
+    // Another server on this store, or one that read too early.
+    for taken in [0, 1, 2] {
+        let late = store.add_settlement(settlement(2), Some(number(taken))).await;
+        assert!(matches!(late, Err(StoreError::Conflict)), "{taken}: {late:?}");
+    }
+    assert_eq!(store.settlements().await.unwrap().len(), 2, "nothing of a settlement that came too late is stored");
+    assert!(store.is_well());
+    for settlement in store.settlements().await.unwrap() {
+        store.remove_settlement(settlement.txid).await.unwrap();
+    }
+    store.close().await;
+    let store = Store::open(&path, None).unwrap();
+    assert_eq!((next(&store, b"one").await, next(&store, b"two").await), (Some(3), None));
+}
+
+#[tokio::test]
+async fn older_stores_are_taken_over() {
+    let (_dir, path) = place();
+    let store = Store::open(&path, None).unwrap();
+    let id = create(&store, 0).await;
+    store.close().await;
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "ALTER TABLE channel DROP COLUMN opened;
+         ALTER TABLE settlement DROP COLUMN height; DROP TABLE payout; DROP TABLE seen;
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    let raw = rillpay_channel::bitcoin::consensus::encode::serialize(&settlement(5).transaction);
+    db.execute("INSERT INTO settlement (txid, raw, rate) VALUES (x'00', ?1, 750)", [raw]).unwrap();
+    drop(db);
+    let store = Store::open(&path, None).unwrap();
+    assert!(store.load(id).await.unwrap().is_some());
+    let kept = store.settlements().await.unwrap();
+    assert!(matches!(&kept[..], [one] if one.rate == FeeRate::from_sat_per_vb_u32(3) && one.height == 0), "{kept:?}");
+    store.add_settlement(settlement(0), Some(PayoutNumber { series: b"one".into(), number: 1 })).await.unwrap();
+}
+
+proptest::proptest! {
+    /// Whatever a disk does to the rows of a channel: it is refused as corrupted, or what is read holds.
+    #[test]
+    fn hostile_rows_are_refused_or_hold(
+        column in 0_usize..6,
+        number in proptest::prop_oneof![proptest::num::i64::ANY, 0..5_000_i64, proptest::strategy::Just(i64::MAX)],
+        blob in proptest::collection::vec(proptest::num::u8::ANY, 0..90),
+        slot in 0_i64..10,
+        at in 0_usize..400,
+    ) {
+        let (_dir, path) = place();
+        let params = params(0);
+        let id = params.id();
+        let mut db = schema::open(&path, None).unwrap();
+        let tx = db.transaction().unwrap();
+        let opened = Event::Opened { params: Box::new(params.clone()), key_index: 0 };
+        record::create(&tx, id, 0, &params.payer, 7, &record::encode(&[opened])).unwrap();
+        let events = [Event::Funded { funding: funding(), deep: true }, paid(0, 3_000), Event::Delivered(2_500)];
+        Change::of(&events).unwrap().write(&tx, 0, Version::FIRST).unwrap();
+        tx.commit().unwrap();
+        let honest = record::load(&db, id).unwrap().unwrap().payee;
+
+        let hurt = |sql: &str| db.execute(sql, rusqlite::params![number]);
+        let done = match column {
+            0 => hurt("UPDATE balance SET accepted = ?1"),
+            1 => hurt("UPDATE balance SET delivered = ?1"),
+            2 => hurt("UPDATE balance SET lock = ?1"),
+            3 => hurt("UPDATE balance SET epoch = ?1"),
+            4 => db.execute("UPDATE balance SET signature = ?1", rusqlite::params![blob]),
+            _ => {
+                let bytes: Vec<u8> = db
+                    .query_row("SELECT bytes FROM event WHERE slot = ?1", rusqlite::params![slot.min(1)], |row| row.get(0))
+                    .unwrap();
+                let at = at % bytes.len();
+                let damaged: Vec<u8> = bytes.into_iter().enumerate().map(|(n, byte)| if n == at { !byte } else { byte }).collect();
+                db.execute("UPDATE event SET bytes = ?1 WHERE slot = ?2", rusqlite::params![damaged, slot.min(1)])
+            }
+        };
+        // A column may refuse the value by itself.
+        if done.is_err() {
+            return Ok(());
+        }
+        match record::load(&db, id) {
+            Ok(Some(loaded)) => {
+                let payee = loaded.payee;
+                let signed = payee.state().paid.is_none_or(|paid| paid.verify(payee.params(), payee.funding().unwrap()).is_ok());
+                proptest::prop_assert!(signed && payee.owed() <= Msat::from_amount(payee.accepted()).unwrap());
+                proptest::prop_assert!(payee.accepted() <= honest.accepted());
+            }
+            Ok(None) => proptest::prop_assert!(false, "the channel is gone"),
+            Err(StoreError::Corrupted(_)) => {}
+            Err(other) => proptest::prop_assert!(matches!(other, StoreError::Failed(_)), "{}", other),
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod program;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,12 +12,13 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
-use rillpay_chain::{Chain, ScriptHash};
-use rillpay_channel::bitcoin::{Address, Amount, Network, Txid};
+use rillpay_chain::{Chain, ScriptHash, TxInfo};
+use rillpay_channel::bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Txid};
 use rillpay_channel::budget::Budget;
-use rillpay_channel::commitment::SeenOutput;
+use rillpay_channel::commitment::{Funding, SeenOutput};
 use rillpay_channel::keys::Seed;
 use rillpay_channel::payer::{Effect, Payer, Request, Step};
+use rillpay_channel::refund::KitEntry;
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::wire::{ChannelState, Message, SUBPROTOCOL, Token};
 use rillpay_channel::{FundingKind, Msat};
@@ -42,6 +45,11 @@ pub async fn kernel() -> KernelChain {
 
 /// The book's terms: 1,000 satoshi a second. `more` replaces lines, given as `section.key = value`.
 pub fn config(dir: &Path, payout: &Address, more: &[(&str, &str)]) -> Config {
+    Config::parse(&config_text(dir, payout, more), dir).unwrap()
+}
+
+/// [`config`], as an operator writes it.
+pub fn config_text(dir: &Path, payout: &Address, more: &[(&str, &str)]) -> String {
     let media = dir.join("media");
     std::fs::create_dir_all(&media).unwrap();
     let payout = format!("\"{payout}\"");
@@ -78,7 +86,7 @@ pub fn config(dir: &Path, payout: &Address, more: &[(&str, &str)]) -> Config {
     for (key, value) in keys {
         writeln!(text, "{key} = {value}").unwrap();
     }
-    Config::parse(&text, dir).unwrap()
+    text
 }
 
 /// A server in this process.
@@ -119,15 +127,25 @@ pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).await.expect("the server takes connections")
+    }
+
+    /// As [`Socket::connect`]; `None` where nobody is there.
+    pub async fn try_connect(address: SocketAddr) -> Option<Self> {
         let mut request = format!("ws://{address}/rillpay/v1/socket").into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
-        let (socket, response) = soon("connecting", connect_async(request)).await.unwrap();
+        let (socket, response) = soon("connecting", connect_async(request)).await.ok()?;
         assert_eq!(response.headers()["sec-websocket-protocol"], SUBPROTOCOL);
-        Self(socket)
+        Some(Self(socket))
     }
 
     pub async fn send(&mut self, message: &Message) {
         self.send_frame(Frame::Binary(message.encode().into())).await;
+    }
+
+    /// As [`Socket::send`]; an error where the connection is broken.
+    pub async fn try_send(&mut self, message: &Message) -> Result<(), ()> {
+        self.0.send(Frame::Binary(message.encode().into())).await.map_err(drop)
     }
 
     pub async fn send_frame(&mut self, frame: Frame) {
@@ -185,6 +203,7 @@ pub struct Viewer {
 pub fn request(node: rillpay_channel::bitcoin::secp256k1::PublicKey, number: u8, unit: Unit, price: u64) -> Request {
     let seed = seed(number);
     Request {
+        ladder: None,
         network: Network::Regtest,
         funding_kind: FundingKind::P2shP2wsh,
         key: seed.channel_key(0).unwrap(),
@@ -201,7 +220,8 @@ pub fn request(node: rillpay_channel::bitcoin::secp256k1::PublicKey, number: u8,
     }
 }
 
-fn store(step: Step) -> rillpay_channel::persist::Saved<rillpay_channel::payer::Event, Effect> {
+/// Saves a decision in no place at all.
+pub fn store(step: Step) -> rillpay_channel::persist::Saved<rillpay_channel::payer::Event, Effect> {
     step.save(|_| Ok::<_, std::convert::Infallible>(())).unwrap()
 }
 
@@ -212,9 +232,18 @@ impl Viewer {
     }
 
     pub async fn open_for(address: SocketAddr, number: u8, unit: Unit, price: u64) -> Self {
+        Self::open_with(address, 100, |node| request(node, number, unit, price)).await
+    }
+
+    /// Opens a channel with a request of one's own, in the hope of a life of so many blocks.
+    pub async fn open_with(
+        address: SocketAddr,
+        lifetime: u32,
+        make: impl FnOnce(rillpay_channel::bitcoin::secp256k1::PublicKey) -> Request,
+    ) -> Self {
         let mut socket = Socket::connect(address).await;
         let (challenge, node) = socket.welcome().await;
-        let request = request(node, number, unit, price);
+        let request = make(node);
         socket.send(&request.message()).await;
         let (params, signature) = socket
             .wait_for("opened", |message| match message {
@@ -222,7 +251,7 @@ impl Viewer {
                 other => panic!("not opened: {other:?}"),
             })
             .await;
-        let tip = params.expiry - 100;
+        let tip = params.expiry - lifetime;
         let step = request.opened(params, signature, tip).unwrap();
         let payer = Payer::create(store(step), request.key, Budget::default()).unwrap();
         let mut viewer = Self { socket, payer, token: Token([0; 32]), epoch: 0, address };
@@ -253,7 +282,14 @@ impl Viewer {
         self.attach(challenge).await
     }
 
-    async fn carry_out(&mut self, step: Step) {
+    /// Ends the session; what the server still had to say goes by.
+    pub async fn leave(&mut self) {
+        if self.socket.0.send(Frame::Close(None)).await.is_ok() {
+            while self.socket.next().await.is_some() {}
+        }
+    }
+
+    pub async fn carry_out(&mut self, step: Step) {
         for effect in self.payer.commit(store(step)).unwrap() {
             match effect {
                 Effect::Send(message) => self.socket.send(&message).await,
@@ -276,7 +312,7 @@ impl Viewer {
     }
 
     /// Waits until the server has seen a confirmed deposit, and checks it against the chain.
-    pub async fn funded(&mut self, chain: &KernelChain) {
+    pub async fn funded(&mut self, chain: &dyn Chain) {
         let funding = self
             .socket
             .wait_for("the deposit", |message| match message {
@@ -294,10 +330,7 @@ impl Viewer {
             .unwrap()
             .into_iter()
             .map(|output| SeenOutput {
-                funding: rillpay_channel::commitment::Funding {
-                    outpoint: rillpay_channel::bitcoin::OutPoint::new(output.txid, output.vout),
-                    capacity: output.value,
-                },
+                funding: Funding { outpoint: OutPoint::new(output.txid, output.vout), capacity: output.value },
                 confirmations: output.status.confirmations(tip),
             })
             .collect();
@@ -328,6 +361,37 @@ impl Viewer {
                 return message;
             }
         }
+    }
+
+    /// The refunds that a page would keep in a file.
+    pub fn kit(&self) -> Vec<KitEntry> {
+        let funding = *self.payer.funding().unwrap();
+        self.payer.refund_kit(&[SeenOutput { funding, confirmations: 1 }]).unwrap()
+    }
+
+    /// Takes a deposit back that the server grants at once.
+    pub async fn take_back(&mut self, output: Funding, chain: &dyn Chain) -> Txid {
+        let seen = [SeenOutput { funding: output, confirmations: 1 }];
+        assert_eq!(self.payer.reclaimable(&seen, FeeRate::from_sat_per_vb_u32(2)), [output]);
+        self.socket.send(&Message::Reclaim(output)).await;
+        self.granted(chain).await
+    }
+
+    /// Presses Stop with nothing watched, and takes the deposit back.
+    pub async fn stop_unwatched(&mut self, chain: &dyn Chain) -> Txid {
+        let step = self.payer.stop().unwrap();
+        self.carry_out(step).await;
+        self.granted(chain).await
+    }
+
+    async fn granted(&mut self, chain: &dyn Chain) -> Txid {
+        let granted =
+            self.until("a grant", |message| matches!(message, Message::Granted(_) | Message::Refused(_))).await;
+        let Message::Granted(grant) = granted else { panic!("not granted: {granted:?}") };
+        let step = self.payer.reclaimed(&grant, FeeRate::from_sat_per_vb_u32(2)).unwrap();
+        let effects = self.payer.commit(store(step)).unwrap();
+        let [Effect::Broadcast(transaction)] = &effects[..] else { panic!("nothing to broadcast: {effects:?}") };
+        chain.broadcast(transaction).await.unwrap()
     }
 
     /// Presses Stop and waits for the closing statement.
@@ -413,4 +477,23 @@ pub async fn get(address: SocketAddr, path: &str, token: Option<Token>) -> (u16,
     let status = text.split(' ').nth(1).unwrap().parse().unwrap();
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)
+}
+
+/// Waits until the server says of itself that it is well (200), or that it is not (503).
+pub async fn health(address: SocketAddr, wanted: u16) {
+    while get(address, "/healthz", None).await.0 != wanted {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a transaction pays in satoshi per virtual byte, rounded down.
+pub fn rate(transaction: &TxInfo) -> u64 {
+    transaction.fee.to_sat() / transaction.weight.div_ceil(4)
+}
+
+/// The chain grows to this height, by blocks without room for what waits.
+pub async fn full_blocks_to(chain: &KernelChain, height: u32) {
+    while chain.tip().await.unwrap().height < height {
+        chain.reorganise(0, &[]).await.unwrap();
+    }
 }

@@ -66,3 +66,27 @@ async fn it_refuses_what_it_should_not_pay() {
     assert_eq!(form.status, 415, "what a page elsewhere could send without asking");
     assert_eq!(chain.mempool_len().unwrap(), 0);
 }
+
+#[tokio::test]
+async fn it_lets_time_pass() {
+    let (chain, to) = start().await;
+    let mine = async |body: Value| {
+        let answer = post(to, "/demo/mine", "application/json", &body.to_string()).await;
+        (answer.status, answer.json())
+    };
+    let before = chain.tip().await.unwrap().height;
+    assert_eq!(mine(json!({"blocks": 3})).await, (200, json!({"tip": before + 3})));
+    for (body, status) in [
+        (json!({"blocks": 0}), 400),
+        (json!({"blocks": 4_401}), 400),
+        (json!({"blocks": -1}), 422),
+        (json!({"blocks": "1"}), 422),
+        (json!({}), 422),
+    ] {
+        let (got, problem) = mine(body.clone()).await;
+        assert_eq!((got, &problem["code"]), (status, &json!("invalid_argument")), "{body}: {problem}");
+    }
+    let form = post(to, "/demo/mine", "text/plain", "{\"blocks\": 1}").await;
+    assert_eq!(form.status, 415, "what a page elsewhere could send without asking");
+    assert_eq!(chain.tip().await.unwrap().height, before + 3);
+}
