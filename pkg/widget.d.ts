@@ -7,12 +7,13 @@
 import type { ChannelSnapshot, Statement } from './index.js';
 
 /**
- * What the element shows: the poster (`idle`), the price (`offer`), the address (`deposit`), how far the payment is
+ * What the element shows: the poster (`idle`), the form for recovery words (`restore`), the price (`offer`), the address (`deposit`), how far the payment is
  * confirmed, the video (`watching`), the final statement (`settled`), a deposit to be taken back after its term
  * (`expired`, `returned`), or why nothing can go on (`failed`).
  */
 export type StateName =
   | 'idle'
+  | 'restore'
   | 'connecting'
   | 'offer'
   | 'deposit'
@@ -69,6 +70,9 @@ export class RillpayPlayer extends HTMLElement {
   bufferSeconds: number;
   /** Esplora base URL for the browser's own look at the chain; by default what the server's terms name. */
   esplora: string;
+  /** URLs of the site's refund page and wallet page, to be linked to; by default none. */
+  refundPage: string;
+  walletPage: string;
   /** What the element shows at the moment. */
   get state(): StateName;
 }

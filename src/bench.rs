@@ -10,7 +10,7 @@ use rillpay_channel::params::{ChannelParams, FundingKind};
 use rillpay_channel::payer::{Effect, Payer, Request, Step};
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{Code, Msat, secp};
+use rillpay_channel::{Code, Kind, Msat, secp};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{Error, Result};
@@ -52,6 +52,7 @@ impl BenchPayer {
     pub fn new() -> Result<Self> {
         let node = Key::new(secret(3)?);
         let request = Request {
+            ladder: None,
             network: Network::Regtest,
             funding_kind: FundingKind::default(),
             key: Key::new(secret(1)?),
@@ -67,6 +68,7 @@ impl BenchPayer {
             purpose: "https://video.example".to_owned(),
         };
         let params = ChannelParams {
+            kind: Kind::Cltv,
             network: request.network,
             funding_kind: request.funding_kind,
             payer: request.key.public(),

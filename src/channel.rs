@@ -6,16 +6,17 @@ use std::rc::Rc;
 use futures_channel::mpsc::UnboundedSender;
 use futures_channel::oneshot;
 use js_sys::Function;
-use rillpay_channel::bitcoin::FeeRate;
+use rillpay_channel::bitcoin::{FeeRate, consensus::deserialize};
 use rillpay_channel::payer::{Payer, Phase};
 use rillpay_channel::{Code, bitcoin::Amount};
 use serde::Serialize;
 use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
 
 use crate::error::{Error, Problem, Result};
-use crate::esplora::{Esplora, Look, Question};
+use crate::esplora::{Esplora, Look, NO_CHAIN, Question};
 use crate::js;
 use crate::kit;
+use crate::safety::Safety;
 use crate::session::Input;
 use crate::snapshot::{Snapshot, StatementView, Surroundings};
 use crate::store::Store;
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) esplora: Option<Esplora>,
     pub(crate) socket: String,
+    pub(crate) safety: Safety,
 }
 
 /// One channel: the machine, what is known around it, and who listens. Borrows are short, and never held while waiting
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) payer: RefCell<Payer>,
     pub(crate) look: RefCell<Option<Look>>,
     pub(crate) session: RefCell<Option<String>>,
+    /// Restored at a price that nobody accepts now: nothing more is paid on it, it ends as soon as it can.
+    pub(crate) ending: bool,
     /// What has arrived and is not stored yet: what comes in quick succession is stored together.
     pub(crate) arrived: Cell<u64>,
     pub(crate) inbox: UnboundedSender<Input>,
@@ -52,12 +56,19 @@ enum Event {
 }
 
 impl Shared {
-    pub(crate) fn new(site: Rc<Site>, payer: Payer, look: Option<Look>, inbox: UnboundedSender<Input>) -> Self {
+    pub(crate) fn new(
+        site: Rc<Site>,
+        payer: Payer,
+        look: Option<Look>,
+        ending: bool,
+        inbox: UnboundedSender<Input>,
+    ) -> Self {
         Self {
             site,
             payer: RefCell::new(payer),
             look: RefCell::new(look),
             session: RefCell::new(None),
+            ending,
             arrived: Cell::new(0),
             inbox,
             listeners: RefCell::new(vec![]),
@@ -68,7 +79,7 @@ impl Shared {
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let (look, session) = (self.look.borrow(), self.session.borrow());
-        let around = Surroundings { look: look.as_ref(), session: session.as_deref() };
+        let around = Surroundings { look: look.as_ref(), session: session.as_deref(), safety: &self.site.safety };
         Snapshot::of(&self.payer.borrow(), &around)
     }
 
@@ -159,9 +170,6 @@ impl Shared {
     }
 }
 
-/// Neither the terms nor the page name an Esplora.
-pub(crate) const NO_CHAIN: Error = Error::Browser(Problem::ChainUnreachable, None);
-
 /// One channel, as a page holds it.
 #[wasm_bindgen]
 pub struct Channel {
@@ -237,36 +245,51 @@ impl Channel {
         js::to_value(&statement)
     }
 
+    /// Funds a `timelock` channel with this signed transaction, which nobody has seen yet: it is broadcast once the server
+    /// has signed the refund. Resolves to its id.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`], [`Code::DepositTooSmall`], [`Code::DepositTooLarge`], what the server refuses with,
+    /// [`Problem::BroadcastRefused`], [`Problem::Disconnected`].
+    pub async fn fund(&self, transaction: &[u8]) -> Result<String> {
+        let transaction = deserialize(transaction)
+            .map_err(|_| Error::new(Code::InvalidArgument, "these bytes are no transaction"))?;
+        let (reply, answer) = oneshot::channel();
+        self.shared.tell(Input::Fund(transaction, reply))?;
+        let txid = answer.await.map_err(|_| Problem::Disconnected)??;
+        Ok(txid.to_string())
+    }
+
     /// Signed refunds that any tool can broadcast after expiry.
     ///
     /// # Errors
-    /// [`Problem::ChainUnreachable`], [`Code::NothingToDo`] before anything has arrived, [`Code::Uneconomic`].
+    /// [`Problem::ChainUnreachable`], [`Code::NothingToDo`] before anything is confirmed, [`Code::Uneconomic`].
     #[wasm_bindgen(js_name = refundKit)]
     pub async fn refund_kit(&self) -> Result<JsValue> {
         let look = self.shared.look_now().await?;
-        let outputs: Vec<_> = look.outputs.iter().map(|output| output.funding).collect();
-        let kit = kit::refund_kit(&self.shared.payer.borrow(), &outputs)?;
+        let kit = kit::refund_kit(&self.shared.payer.borrow(), &look.outputs)?;
         js::to_value(&kit)
     }
 
-    /// After expiry: sweeps everything at the address back; resolves to the transaction's id.
+    /// After expiry: sweeps everything confirmed at the address back; resolves to the transaction's id. Before it: takes back one
+    /// output for which nothing was delivered, if the server agrees.
     ///
     /// # Errors
     /// [`Code::NotExpired`], [`Code::NothingToDo`], [`Code::Uneconomic`], [`Problem::ChainUnreachable`],
     /// [`Problem::BroadcastRefused`].
     pub async fn refund(&self, options: JsValue) -> Result<String> {
         let rate = if options.is_undefined() { None } else { js::option(options, "satPerVbyte")? };
-        let rate = rate.unwrap_or(DEFAULT_FEE_RATE);
-        if rate == 0 {
+        if rate == Some(0) {
             return Err(Error::new(Code::InvalidArgument, "the fee rate has to be above zero"));
         }
+        let fee_rate = rate.map_or(DEFAULT_FEE_RATE, FeeRate::from_sat_per_vb_u32);
         let look = self.shared.look_now().await?;
         let (reply, answer) = oneshot::channel();
-        self.shared.tell(Input::Refund { look, fee_rate: FeeRate::from_sat_per_vb_u32(rate), reply })?;
+        self.shared.tell(Input::Refund { look, fee_rate, reply })?;
         let txid = answer.await.map_err(|_| Problem::Disconnected)??;
         Ok(txid.to_string())
     }
 }
 
-/// In satoshi per virtual byte, where the page names none: a refund is in no hurry.
-const DEFAULT_FEE_RATE: u32 = 5;
+/// Where the page names none: a refund is in no hurry.
+pub(crate) const DEFAULT_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(5);

@@ -3,12 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
+use futures_channel::oneshot;
 use js_sys::Array;
 use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_channel::budget::{Budget, Limits, Spent};
-use rillpay_channel::keys::{Seed, canonical_words, new_words};
+use rillpay_channel::keys::{Seed, canonical_words, channel_number};
 use rillpay_channel::params::FundingKind;
 use rillpay_channel::payer::{Payer, Request};
 use rillpay_channel::wire::Message;
@@ -16,36 +15,34 @@ use rillpay_channel::{Code, Msat};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
 
-use crate::channel::{Channel, NO_CHAIN, Shared, Site};
+use crate::channel::{Channel, Shared, Site};
+use crate::desk::{Desk, SENSELESS};
+use crate::env;
 use crate::error::{Error, Problem, Result};
-use crate::esplora::{Esplora, Question};
+use crate::esplora::{Esplora, NO_CHAIN, Question};
 use crate::js::{self, BudgetOptions, ClientOptions};
 use crate::lock::Lock;
+use crate::safety::Safety;
 use crate::session::{self, Input};
-use crate::socket::{Socket, SocketEvent};
 use crate::store::{self, Store};
 use crate::terms::{self, Terms};
-use crate::{env, env::sleep};
 
 /// The largest window to agree to, in units of price, where the page says nothing.
 const DEFAULT_MAX_WINDOW: u32 = 30;
-/// How long an answer to `open` may take.
-const OPEN_TIMEOUT_MS: u32 = 15_000;
 /// Blocks that may be found between the server's look at the chain and ours.
 const TIP_SLACK: u32 = 3;
 
 /// One server, as a page holds it.
 #[wasm_bindgen]
 pub struct Client {
-    terms: Terms,
-    site: Rc<Site>,
-    seed: Seed,
-    record: RefCell<store::Site>,
+    pub(crate) terms: Terms,
+    pub(crate) site: Rc<Site>,
+    pub(crate) seed: Seed,
+    pub(crate) record: RefCell<store::Site>,
     limits: Limits,
     /// Spent with this server when the page was loaded: the budget per session counts from here.
     spent_at_start: Msat,
     lock: RefCell<Option<Lock>>,
-    persistent: Rc<Cell<bool>>,
     opening: Cell<bool>,
     channel: RefCell<Option<Held>>,
     earlier: RefCell<Vec<Held>>,
@@ -90,17 +87,17 @@ impl Client {
                 None => terms.esplora.clone(),
             };
         let store = Store::open(&origin).await?;
-        let record = match store.site().await? {
-            Some(record) => record,
-            None => {
-                let words = words.map_or_else(|| new_words(&env::random()?).map_err(Error::from), Ok)?;
-                let record = store::Site::new(words);
-                store.save_site(&record).await?;
-                record
-            }
-        };
+        let (record, is_new) = store.site_with(words).await?;
+        if is_new {
+            store.save_site(&record).await?;
+        }
         let seed = Seed::from_words(&record.words, terms.network).map_err(|cause| store.corrupted("", cause))?;
-        let site = Rc::new(Site { store, esplora: esplora.map(Esplora::new), socket: terms.socket.clone() });
+        let site = Rc::new(Site {
+            store,
+            esplora: esplora.map(Esplora::new),
+            socket: terms.socket.clone(),
+            safety: Safety::look().await,
+        });
         let client = Self {
             spent_at_start: record.spent().site,
             terms,
@@ -109,11 +106,11 @@ impl Client {
             record: RefCell::new(record),
             limits,
             lock: RefCell::new(Some(lock)),
-            persistent: Rc::new(Cell::new(env::is_persistent().await)),
             opening: Cell::new(false),
             channel: RefCell::new(None),
             earlier: RefCell::new(vec![]),
         };
+        client.restore().await?;
         client.resume().await
     }
 
@@ -142,7 +139,16 @@ impl Client {
     /// False when the browser may evict what is stored.
     #[wasm_bindgen(getter)]
     pub fn persistent(&self) -> bool {
-        self.persistent.get()
+        self.site.safety.is_persistent()
+    }
+
+    /// How safe from loss is what this browser stores.
+    ///
+    /// # Errors
+    /// None in practice.
+    #[wasm_bindgen(getter)]
+    pub fn safety(&self) -> Result<JsValue> {
+        js::to_value(&self.site.safety.view())
     }
 
     /// The recovery words.
@@ -154,8 +160,8 @@ impl Client {
     /// See `Client.open` in the package's types.
     ///
     /// # Errors
-    /// [`Problem::ChannelOpen`], [`Code::DepositTooSmall`], [`Code::DepositTooLarge`], [`Code::InvalidArgument`], [`Problem::ConnectionLost`],
-    /// [`Problem::ChainUnreachable`], what the server refuses with, and whatever does not fit in its answer.
+    /// [`Problem::ChannelOpen`], [`Problem::PrivateMode`], [`Code::DepositTooSmall`], [`Code::DepositTooLarge`],
+    /// [`Code::InvalidArgument`], [`Problem::ConnectionLost`], [`Problem::ChainUnreachable`], what the server refuses with, and whatever does not fit in its answer.
     pub async fn open(&self, options: JsValue) -> Result<JsValue> {
         let deposit = Amount::from_sat(js::option(options, "depositSat")?);
         if self.opening.replace(true) {
@@ -199,7 +205,8 @@ impl Client {
                 Some(esplora) => esplora.look(&Question::about(&payer)?).await.ok(),
                 None => None,
             };
-            let shared = session::start(self.site.clone(), payer, look);
+            let ending = self.record.borrow().ending.contains(&channel);
+            let shared = session::start(self.site.clone(), payer, look, ending);
             if shared.is_finished() {
                 end(&shared);
             } else {
@@ -207,11 +214,11 @@ impl Client {
             }
         }
         let (names, mut held): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
-        let forgotten = self.record.borrow().channels.len() > names.len();
-        self.record.borrow_mut().channels = names;
-        if forgotten {
-            let record = self.record.borrow().clone();
-            self.site.store.save_site(&record).await?;
+        if self.record.borrow().channels.len() > names.len() {
+            let mut record = self.record.borrow().clone();
+            record.ending.retain(|channel| names.contains(channel));
+            record.channels = names;
+            self.put_record(record).await?;
         }
         *self.channel.borrow_mut() = held.pop();
         *self.earlier.borrow_mut() = held;
@@ -243,24 +250,42 @@ impl Client {
         if open {
             return Err(Problem::ChannelOpen.into());
         }
+        if self.site.safety.is_private() {
+            return Err(Problem::PrivateMode.into());
+        }
         self.check_deposit(deposit)?;
-        // Asked for at the first deposit, when a viewer understands why; some browsers ask theirs.
-        let persistent = self.persistent.clone();
-        spawn_local(async move { persistent.set(env::ask_for_persistence().await) });
+        self.ask_to_keep();
 
         let tip = self.site.esplora.as_ref().ok_or(NO_CHAIN)?.tip().await?;
         let request = self.request(deposit).await?;
-        let (params, signature) = ask(&self.terms, &request).await?;
+        let Message::Opened { params, signature } = Desk::open(&self.terms).await?.ask(&request.message()).await?
+        else {
+            return Err(SENSELESS);
+        };
         let step = request.opened(params, signature, tip)?;
         let spent = self.spent();
         let saved = step.save_async(async |events| self.store_new(events, spent).await).await?;
         let payer = Payer::create(saved, request.key, self.budget(spent))?;
-        let held = Held::new(session::start(self.site.clone(), payer, None));
+        let held = Held::new(session::start(self.site.clone(), payer, None, false));
         let object = held.object.clone();
         if let Some(ended) = self.channel.borrow_mut().replace(held) {
             self.earlier.borrow_mut().push(ended);
         }
         Ok(object)
+    }
+
+    /// Asks the browser to keep what is stored: when there is money at stake, and a viewer understands why; some browsers ask
+    /// theirs.
+    pub(crate) fn ask_to_keep(&self) {
+        let site = self.site.clone();
+        spawn_local(async move { site.safety.ask().await });
+    }
+
+    /// Stores what is known of this server now.
+    pub(crate) async fn put_record(&self, record: store::Site) -> Result<()> {
+        self.site.store.save_site(&record).await?;
+        *self.record.borrow_mut() = record;
+        Ok(())
     }
 
     fn check_deposit(&self, deposit: Amount) -> Result<()> {
@@ -279,14 +304,15 @@ impl Client {
 
     /// What to ask for, with a key that was never used: its number is stored as used before the server sees the key.
     async fn request(&self, deposit: Amount) -> Result<Request> {
-        let key_index = self.record.borrow().next_key;
+        let key_index = channel_number(self.record.borrow().next_key);
         let mut record = self.record.borrow().clone();
         record.next_key = key_index.saturating_add(1);
-        self.site.store.save_site(&record).await?;
-        *self.record.borrow_mut() = record;
+        self.put_record(record).await?;
         Ok(Request {
+            ladder: self.terms.ladder,
             network: self.terms.network,
-            funding_kind: FundingKind::default(),
+            // The page's own wallet funds a `timelock` channel, and knows the smaller form.
+            funding_kind: if self.terms.ladder.is_some() { FundingKind::P2wsh } else { FundingKind::default() },
             key: self.seed.channel_key(key_index)?,
             key_index,
             return_script: self.seed.return_script(key_index)?,
@@ -315,13 +341,13 @@ impl Client {
     }
 
     /// The books of the newest channel, else those stored.
-    fn spent(&self) -> Spent {
+    pub(crate) fn spent(&self) -> Spent {
         let channel = self.channel.borrow();
         channel.as_ref().map_or_else(|| self.record.borrow().spent(), |held| held.shared.payer.borrow().spent())
     }
 
     /// The budget of a new channel: what this session has spent already counts against its limit.
-    fn budget(&self, spent: Spent) -> Budget {
+    pub(crate) fn budget(&self, spent: Spent) -> Budget {
         let used = spent.site.saturating_sub(self.spent_at_start);
         let limits = Limits { session: self.limits.session.map(|limit| limit.saturating_sub(used)), ..self.limits };
         Budget::new(limits, spent)
@@ -363,37 +389,4 @@ fn accept(terms: &Terms, options: &ClientOptions) -> Result<()> {
         return Err(Error::new(Code::UnacceptableTerms, "this server wants too much in advance"));
     }
     Ok(())
-}
-
-/// Asks for a channel on a socket of its own.
-async fn ask(
-    terms: &Terms,
-    request: &Request,
-) -> Result<(Box<rillpay_channel::ChannelParams>, rillpay_channel::bitcoin::secp256k1::ecdsa::Signature)> {
-    let (sender, mut events) = mpsc::unbounded();
-    let socket = Socket::open(&terms.socket, move |event| {
-        // Nobody listens any more once there is an answer.
-        let _ = sender.unbounded_send(event);
-    })?;
-    let conversation = async {
-        while let Some(SocketEvent::Frame(frame)) = events.next().await {
-            match frame.message()? {
-                Message::Welcome { node, .. } if node == terms.node => socket.send(&request.message()),
-                Message::Welcome { .. } => {
-                    return Err(Error::new(Code::WrongKey, "the server is not the one that its terms name"));
-                }
-                Message::Opened { params, signature } => return Ok((params, signature)),
-                Message::Refused(refusal) => return Err(Error::Peer(Box::new(refusal))),
-                Message::Unknown(_) => {}
-                _ => return Err(Error::new(Code::UnexpectedMessage, "the server sent what makes no sense now")),
-            }
-        }
-        Err(Problem::ConnectionLost.into())
-    };
-    let too_late = sleep(OPEN_TIMEOUT_MS);
-    futures_util::pin_mut!(conversation, too_late);
-    match futures_util::future::select(conversation, too_late).await {
-        futures_util::future::Either::Left((answer, _)) => answer,
-        futures_util::future::Either::Right(_) => Err(Problem::ConnectionLost.into()),
-    }
 }

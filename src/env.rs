@@ -3,7 +3,7 @@
 use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::*};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{IdbFactory, StorageManager};
+use web_sys::IdbFactory;
 
 use crate::error::{Error, Problem, Result};
 
@@ -47,24 +47,55 @@ pub(crate) fn locks() -> Result<Locks> {
     present(property(&global("navigator"), "locks"))
 }
 
-fn storage() -> Option<StorageManager> {
-    present(property(&global("navigator"), "storage")).ok()
+fn storage() -> JsValue {
+    property(&global("navigator"), "storage")
+}
+
+/// Calls a method that gives a promise; `None` where there is no such thing here.
+async fn ask(object: &JsValue, method: &str) -> Option<std::result::Result<JsValue, JsValue>> {
+    let method: Function = property(object, method).dyn_into().ok()?;
+    let promise: Promise = method.call0(object).ok()?.dyn_into().ok()?;
+    Some(JsFuture::from(promise).await)
 }
 
 /// Whether what is stored is safe from eviction.
 pub(crate) async fn is_persistent() -> bool {
-    match storage().map(|storage| storage.persisted()) {
-        Some(Ok(promise)) => JsFuture::from(promise).await.is_ok_and(|answer| answer.is_truthy()),
-        _ => false,
-    }
+    ask(&storage(), "persisted").await.is_some_and(|answer| answer.is_ok_and(|answer| answer.is_truthy()))
 }
 
 /// Asks the browser to keep what is stored. Some browsers ask their user, so that the answer can take long.
 pub(crate) async fn ask_for_persistence() -> bool {
-    match storage().map(|storage| storage.persist()) {
-        Some(Ok(promise)) => JsFuture::from(promise).await.is_ok_and(|answer| answer.is_truthy()),
-        _ => false,
+    ask(&storage(), "persist").await.is_some_and(|answer| answer.is_ok_and(|answer| answer.is_truthy()))
+}
+
+/// Whether this engine drops what pages have stored, after some days without a visit: WebKit does, on iOS under every
+/// browser's name, except for pages that are installed.
+pub(crate) fn evicts() -> bool {
+    let navigator = global("navigator");
+    let webkit = property(&navigator, "vendor").as_string().is_some_and(|vendor| vendor.starts_with("Apple"));
+    webkit && !property(&navigator, "standalone").is_truthy()
+}
+
+/// Whether this is a private window, as far as a browser gives itself away; wrong alarms are ruled out before missed ones.
+///
+/// Older Chromium keeps what a private window stores in memory, and allows it a small part of that: far less than it allows
+/// the heap of scripts, which is less than any disk's share. Newer Chromium (156 was tried) answers every window alike, about
+/// quota, persistence and file systems. Firefox and WebKit refuse a private window their file system, each with an error of
+/// its own; a refusal for any other reason has another.
+pub(crate) async fn is_private() -> bool {
+    let storage = storage();
+    let heap = property(&property(&global("performance"), "memory"), "jsHeapSizeLimit").as_f64();
+    if let Some(heap) = heap {
+        let Some(Ok(estimate)) = ask(&storage, "estimate").await else {
+            return false;
+        };
+        return property(&estimate, "quota").as_f64().is_some_and(|quota| quota < heap);
     }
+    let Some(Err(cause)) = ask(&storage, "getDirectory").await else {
+        return false;
+    };
+    let name = property(&cause, "name").as_string();
+    matches!(name.as_deref(), Some("SecurityError" | "UnknownError"))
 }
 
 /// Refuses what cannot be paid from safely, before anything is stored or shown.

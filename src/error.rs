@@ -45,6 +45,8 @@ problems! {
     UnsupportedBrowser = "unsupported_browser", Environment, "this browser or page lacks what is needed to pay safely";
     /// The page runs in a frame of another site, where storage is partitioned and vanishes.
     ThirdPartyFrame = "third_party_frame", Environment, "payments are not possible inside a frame of another site";
+    /// A private window, which forgets everything when it closes: it may use a deposit, and makes no new one.
+    PrivateMode = "private_mode", Environment, "deposits are not possible in a private window";
     /// The browser refuses to store (private mode, blocked site data, a closed database).
     StorageBlocked = "storage_blocked", Environment, "this browser does not let the page store anything";
     /// The disk or the site's share of it is full; nothing was sent.
@@ -61,6 +63,10 @@ problems! {
     ChainUnreachable = "chain_unreachable", Environment, "the Bitcoin chain cannot be looked at";
     /// A refund was refused by the node that it was given to.
     BroadcastRefused = "broadcast_refused", Environment, "the network refuses this transaction";
+    /// Words were given to restore from, and others are stored for this server.
+    OtherWords = "other_words", Misuse, "other recovery words are in use with this site here";
+    /// A refund file that is none, is damaged, or contradicts itself.
+    InvalidRefundFile = "invalid_refund_file", Misuse, "this is no refund file, or it is damaged";
     /// A channel is open already; it has to end first.
     ChannelOpen = "channel_open", Misuse, "a deposit with this site is already open";
     /// `disconnect` was called.
@@ -85,6 +91,9 @@ pub enum Error {
         /// What does not fit.
         cause: rillpay_channel::Error,
     },
+    /// The wallet refused.
+    #[cfg(feature = "wallet")]
+    Wallet(rillpay_wallet::Error),
 }
 
 /// Shorthand.
@@ -112,6 +121,8 @@ impl Error {
             Self::Peer(refusal) => &refusal.code,
             Self::Browser(problem, _) => problem.as_str(),
             Self::Corrupted { .. } => Code::CorruptedStore.as_str(),
+            #[cfg(feature = "wallet")]
+            Self::Wallet(error) => error.code().as_str(),
         }
     }
 
@@ -123,6 +134,8 @@ impl Error {
             Self::Peer(refusal) => Code::parse(&refusal.code).map_or(Fault::Environment, Code::fault),
             Self::Browser(problem, _) => problem.fault(),
             Self::Corrupted { .. } => Code::CorruptedStore.fault(),
+            #[cfg(feature = "wallet")]
+            Self::Wallet(error) => error.code().fault(),
         }
     }
 
@@ -133,6 +146,8 @@ impl Error {
             Self::Peer(refusal) => refusal.text.as_str().into(),
             Self::Browser(problem, _) => problem.text().into(),
             Self::Corrupted { cause, .. } => cause.text().into(),
+            #[cfg(feature = "wallet")]
+            Self::Wallet(error) => error.text().into(),
         }
     }
 
@@ -162,6 +177,12 @@ impl Error {
                 put(&data, "channel", channel.as_str().into());
                 put(&data, "cause", cause.code().as_str().into());
             }
+            #[cfg(feature = "wallet")]
+            Self::Wallet(error) => {
+                if let Some(amount) = error.amount() {
+                    put(&data, "amountSat", amount.to_sat().into());
+                }
+            }
         }
         data
     }
@@ -182,6 +203,13 @@ fn put(object: &Object, key: &str, value: JsValue) {
 impl From<rillpay_channel::Error> for Error {
     fn from(error: rillpay_channel::Error) -> Self {
         Self::Core(error)
+    }
+}
+
+#[cfg(feature = "wallet")]
+impl From<rillpay_wallet::Error> for Error {
+    fn from(error: rillpay_wallet::Error) -> Self {
+        Self::Wallet(error)
     }
 }
 

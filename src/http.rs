@@ -8,7 +8,7 @@ use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestCache, RequestCre
 
 /// The longest time that one request may take.
 const TIMEOUT_MS: u32 = 15_000;
-/// The longest answer that is read.
+/// The longest answer that is read where no other bound is named.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Why there is no answer.
@@ -22,15 +22,23 @@ pub(crate) enum HttpError {
 
 /// A GET whose answer is text.
 pub(crate) async fn get_text(url: &str) -> Result<String, HttpError> {
-    let response = send(RequestBuilder::new(url)).await?;
-    text(&response).await
+    get_text_up_to(url, MAX_BODY).await
 }
 
-/// A POST of plain text; the answer is text, whatever the status. True where the server accepted.
+/// A GET whose answer is text of at most so many bytes.
+pub(crate) async fn get_text_up_to(url: &str, most: usize) -> Result<String, HttpError> {
+    let response = send(RequestBuilder::new(url)).await?;
+    text(&response, most).await
+}
+
+/// A POST of plain text; the answer is text, true where the server accepted. One that is down has not refused.
 pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), HttpError> {
     let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST)).body(body).map_err(failed)?;
     let response = request.send().await.map_err(failed)?;
-    Ok((response.ok(), text(&response).await?))
+    match response.status() {
+        status @ 500.. => Err(status_failed(status)),
+        _ => Ok((response.ok(), text(&response, MAX_BODY).await?)),
+    }
 }
 
 fn builder(request: RequestBuilder) -> RequestBuilder {
@@ -45,12 +53,16 @@ async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
     match response.status() {
         200..=299 => Ok(response),
         404 => Err(HttpError::NotFound),
-        status => Err(HttpError::Failed(format!("the server answered with status {status}"))),
+        status => Err(status_failed(status)),
     }
 }
 
+fn status_failed(status: u16) -> HttpError {
+    HttpError::Failed(format!("the server answered with status {status}"))
+}
+
 /// Reads the body piece by piece, so that a server cannot fill the memory.
-async fn text(response: &Response) -> Result<String, HttpError> {
+async fn text(response: &Response, most: usize) -> Result<String, HttpError> {
     let Some(body) = response.body() else {
         return Ok(String::new());
     };
@@ -63,7 +75,7 @@ async fn text(response: &Response) -> Result<String, HttpError> {
         }
         let piece: Uint8Array = get(&piece, "value").unchecked_into();
         bytes.extend_from_slice(&piece.to_vec());
-        if bytes.len() > MAX_BODY {
+        if bytes.len() > most {
             // Nobody waits for the end of what is given up.
             drop(reader.cancel());
             return Err(HttpError::Failed("the answer is too long".to_owned()));

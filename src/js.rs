@@ -98,7 +98,8 @@ pub(crate) fn parse<T: FromJs>(text: &str) -> Option<T> {
     T::from_js(JSON::parse(text).ok()?)
 }
 
-fn wrong(_: &'static str) -> Error {
+/// The error for an option with this name.
+pub(crate) fn wrong(_: &'static str) -> Error {
     Error::new(Code::InvalidArgument, "an option is missing, of the wrong type or out of range")
 }
 
@@ -162,4 +163,16 @@ pub(crate) fn argument<T: FromJs>(value: JsValue) -> Result<T> {
 
 fn object(options: JsValue) -> Result<Fields> {
     argument(options)
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

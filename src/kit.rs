@@ -3,7 +3,7 @@
 use js_sys::JSON;
 use rillpay_channel::bitcoin::Address;
 use rillpay_channel::bitcoin::consensus::encode::serialize_hex;
-use rillpay_channel::commitment::Funding;
+use rillpay_channel::commitment::SeenOutput;
 use rillpay_channel::payer::Payer;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
@@ -13,9 +13,10 @@ use crate::js;
 use crate::terms::network_name;
 
 const HOW_TO: &str = "Keep this file. If the site has not settled when the Bitcoin chain reaches the expiry height, \
-    broadcast ONE of these transactions (the dearer, the sooner it confirms): paste its hex into any service that \
-    broadcasts transactions, or run `bitcoin-cli sendrawtransaction <hex>`. It pays the whole deposit, less the fee, to \
-    the return address, which belongs to your recovery words (BIP 84, in any wallet that takes such words).";
+    broadcast ONE of the transactions that name the same outpoint (the dearer, the sooner it confirms): paste its hex into \
+    any service that broadcasts transactions, or run `bitcoin-cli sendrawtransaction <hex>`. It pays that whole deposit, \
+    less the fee, to the return address, which belongs to your recovery words (BIP 84, in any wallet that takes such \
+    words). More than one outpoint: you paid more than once. Do the same for each; one that came back before is refused.";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +38,8 @@ struct Kit {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct KitTransaction {
+    /// What it spends: `txid:vout`.
+    outpoint: String,
     sat_per_vbyte: u32,
     /// In satoshi, as text: JSON numbers are floating point.
     returned_sat: String,
@@ -53,15 +56,20 @@ pub struct RefundKit {
     pub filename: String,
 }
 
-/// The kit for these outputs at the channel's address.
+/// The kit for what the chain shows at the channel's address.
 ///
 /// # Errors
-/// [`rillpay_channel::Code::NothingToDo`] where nothing was paid, [`rillpay_channel::Code::Uneconomic`].
-pub fn refund_kit(payer: &Payer, outputs: &[Funding]) -> Result<RefundKit> {
+/// [`rillpay_channel::Code::NothingToDo`] where nothing is confirmed, [`rillpay_channel::Code::Uneconomic`].
+pub fn refund_kit(payer: &Payer, outputs: &[SeenOutput]) -> Result<RefundKit> {
     let transactions = payer
         .refund_kit(outputs)?
         .into_iter()
         .map(|entry| KitTransaction {
+            outpoint: entry
+                .transaction
+                .input
+                .first()
+                .map_or_else(String::new, |input| input.previous_output.to_string()),
             sat_per_vbyte: entry.fee_rate,
             returned_sat: entry.transaction.output.first().map_or(0, |output| output.value.to_sat()).to_string(),
             txid: entry.transaction.compute_txid().to_string(),

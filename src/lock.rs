@@ -13,17 +13,17 @@ use crate::error::{Error, Problem, Result};
 /// How long to wait for a tab that is just closing or reloading.
 const PATIENCE_MS: u32 = 800;
 
-/// The lock of one server. Dropping it lets the next tab write.
+/// The lock of one name. Dropping it lets the next tab write.
 pub struct Lock {
     release: Function,
 }
 
 impl Lock {
-    /// Takes the writer's lock for a server's origin.
+    /// Takes the writer's lock of what has this name: a server's origin, or a wallet.
     ///
     /// # Errors
     /// [`Problem::AnotherTab`], [`Problem::UnsupportedBrowser`].
-    pub async fn take(server: &str) -> Result<Self> {
+    pub async fn take(name: &str) -> Result<Self> {
         let options = Object::new();
         let signal = AbortSignal::timeout_with_u32(PATIENCE_MS);
         // A plain object takes any property.
@@ -41,7 +41,7 @@ impl Lock {
             }
             held
         });
-        let name = format!("rillpay:{server}");
+        let name = format!("rillpay:{name}");
         let whole = env::locks()?
             .request(&name, &options, granted.as_ref().unchecked_ref())
             .map_err(|cause| Error::caused(Problem::UnsupportedBrowser, &cause))?;

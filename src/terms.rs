@@ -4,7 +4,7 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_channel::params::{MAX_HEIGHT, MAX_PURPOSE};
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{Code, Msat, wire};
+use rillpay_channel::{Code, KindName, Ladder, Msat, wire};
 use serde::Serialize;
 use web_sys::Url;
 
@@ -20,6 +20,8 @@ const PATH: &str = "/.well-known/rillpay";
 pub struct Terms {
     /// The server's origin, in the browser's spelling.
     pub origin: String,
+    /// The ladder of `timelock` channels; `None` where channels are of the kind `cltv`.
+    pub ladder: Option<Ladder>,
     /// Bitcoin network.
     pub network: Network,
     /// The operator's node key.
@@ -46,6 +48,8 @@ pub struct Terms {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TermsView {
+    kind: &'static str,
+    max_payments: Option<u32>,
     network: &'static str,
     node_key: String,
     unit: &'static str,
@@ -101,6 +105,7 @@ impl Terms {
         let sat = |name| sat(&text(name)?).ok_or_else(|| invalid(name));
         let esplora: Option<String> = fields.get("esplora").map_err(invalid)?;
         let terms = Self {
+            ladder: ladder(&fields)?,
             network: parse_network(&text("network")?).ok_or_else(|| invalid("network"))?,
             node: text("nodeKey")?.parse().map_err(|_| invalid("nodeKey"))?,
             tariff: Tariff {
@@ -138,6 +143,8 @@ impl Terms {
 
     pub(crate) fn view(&self) -> TermsView {
         TermsView {
+            kind: if self.ladder.is_some() { KindName::Timelock } else { KindName::Cltv }.as_str(),
+            max_payments: self.ladder.map(|ladder| ladder.updates),
             network: network_name(self.network),
             node_key: self.node.to_string(),
             unit: self.tariff.unit.as_str(),
@@ -154,6 +161,20 @@ impl Terms {
 
 fn invalid(field: &str) -> Error {
     Error::Browser(Problem::InvalidTerms, Some(field.to_owned()))
+}
+
+fn ladder(fields: &Fields) -> Result<Option<Ladder>> {
+    let kind: String = fields.get("kind").map_err(invalid)?;
+    match kind.as_str() {
+        "cltv" => Ok(None),
+        "timelock" => {
+            let ladder: Fields = fields.get("ladder").map_err(invalid)?;
+            let step: u32 = ladder.get("stepBlocks").map_err(invalid)?;
+            let step = step.try_into().map_err(|_| invalid("stepBlocks"))?;
+            Ok(Some(Ladder { step, updates: ladder.get("updates").map_err(invalid)? }))
+        }
+        _ => Err(Error::new(Code::UnacceptableTerms, "this server offers channels of a kind that is not known here")),
+    }
 }
 
 fn decimal(text: &str) -> Option<u64> {

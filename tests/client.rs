@@ -4,189 +4,28 @@
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test that goes wrong may panic"
+    dead_code,
+    reason = "a test that goes wrong may panic, and uses its part of what tests share"
 )]
 
+mod page;
 mod world;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use js_sys::{Function, Object, Promise, Reflect};
+use js_sys::Object;
+use page::*;
 use rillpay::client::Client;
-use rillpay_channel::bitcoin::Amount;
+use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::secp256k1::SecretKey;
+use rillpay_channel::bitcoin::{Amount, OutPoint, Txid};
+use rillpay_channel::commitment::{Funding, SeenOutput};
 use rillpay_channel::keys::Key;
 use rillpay_channel::wire::{Message, Refusal};
-use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use world::World;
 
 wasm_bindgen_test_configure!(run_in_browser);
-
-#[wasm_bindgen(inline_js = "
-    export function pause(milliseconds) { return new Promise((resolve) => setTimeout(resolve, milliseconds)); }
-    const real = IDBObjectStore.prototype.put;
-    export function fill_disk(full) {
-        IDBObjectStore.prototype.put = full ? () => { throw new DOMException('full', 'QuotaExceededError'); } : real;
-    }
-    function in_store(change) {
-        return new Promise((resolve, reject) => {
-            const opening = indexedDB.open('rillpay', 1);
-            opening.onerror = () => reject(opening.error);
-            opening.onsuccess = () => {
-                const transaction = opening.result.transaction(['sites', 'events'], 'readwrite');
-                const request = change(transaction.objectStore('events'), transaction.objectStore('sites'));
-                transaction.oncomplete = () => { opening.result.close(); resolve(request.result); };
-            };
-        });
-    }
-    export function put_event(server, channel, slot, bytes) { return in_store((events) => real.call(events, bytes, [server, channel, slot])); }
-    export function get_event(server, channel, slot) { return in_store((events) => events.get([server, channel, slot])); }
-    export function put_site(server, record) { return in_store((_, sites) => real.call(sites, record, server)); }
-")]
-extern "C" {
-    fn pause(milliseconds: u32) -> Promise;
-    fn fill_disk(full: bool);
-    fn put_event(server: &str, channel: &str, slot: u8, bytes: Vec<u8>) -> Promise;
-    fn get_event(server: &str, channel: &str, slot: u8) -> Promise;
-    fn put_site(server: &str, record: &JsValue) -> Promise;
-}
-
-const DEPOSIT: u64 = 3_600_000;
-
-fn get(object: &JsValue, key: &str) -> JsValue {
-    Reflect::get(object, &key.into()).unwrap()
-}
-
-fn text(object: &JsValue, key: &str) -> String {
-    get(object, key).as_string().unwrap_or_default()
-}
-
-fn sat(object: &JsValue, key: &str) -> u64 {
-    u64::try_from(get(object, key)).expect("a bigint")
-}
-
-fn object(fields: &[(&str, JsValue)]) -> JsValue {
-    let object = Object::new();
-    for (key, value) in fields {
-        Reflect::set(&object, &(*key).into(), value).unwrap();
-    }
-    object.into()
-}
-
-/// Calls a method as a page does.
-fn call(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
-    let method: Function = get(object, method).dyn_into().expect("a method");
-    method.apply(object, &arguments.iter().collect())
-}
-
-async fn call_async(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
-    let promise: Promise = call(object, method, arguments)?.dyn_into().expect("a promise");
-    JsFuture::from(promise).await
-}
-
-async fn connect_with(world: &World, more: &[(&str, JsValue)]) -> Result<Client, JsValue> {
-    let mut options = vec![("server", JsValue::from(world.origin()))];
-    options.extend_from_slice(more);
-    Client::connect(object(&options)).await.map_err(JsValue::from)
-}
-
-async fn connect(world: &World) -> Client {
-    connect_with(world, &[]).await.expect("connects")
-}
-
-async fn open(client: &Client) -> JsValue {
-    let options = object(&[("depositSat", DEPOSIT.into())]);
-    client.open(options).await.map_err(JsValue::from).expect("opens")
-}
-
-fn snapshot(channel: &JsValue) -> JsValue {
-    call(channel, "snapshot", &[]).unwrap()
-}
-
-/// Waits until the channel's snapshot is as it should be; the page's own tasks do the work meanwhile.
-async fn until(channel: &JsValue, what: &str, holds: impl Fn(&JsValue) -> bool) -> JsValue {
-    for _ in 0..400 {
-        let snapshot = snapshot(channel);
-        if holds(&snapshot) {
-            return snapshot;
-        }
-        JsFuture::from(pause(25)).await.unwrap();
-    }
-    panic!("never {what}: {:?}", js_sys::JSON::stringify_with_replacer(&snapshot(channel), &bigints()));
-}
-
-fn bigints() -> JsValue {
-    Function::new_with_args("key, value", "return typeof value === 'bigint' ? `${value}` : value").into()
-}
-
-async fn until_phase(channel: &JsValue, phase: &str) -> JsValue {
-    until(channel, phase, |now| text(now, "phase") == phase).await
-}
-
-async fn attached(channel: &JsValue) -> JsValue {
-    until(channel, "attached", |now| get(now, "attached").is_truthy()).await
-}
-
-/// A channel that can pay.
-async fn funded(world: &World, client: &Client) -> JsValue {
-    let channel = open(client).await;
-    attached(&channel).await;
-    world.deposit(DEPOSIT, 1);
-    until_phase(&channel, "open").await;
-    channel
-}
-
-/// Seconds of content, one by one, each paid and received.
-async fn watch(world: &World, channel: &JsValue, seconds: u32) {
-    for _ in 0..seconds {
-        if !world.serve(1_000) {
-            let due = world.with(|state| state.payee().delivered() + 1_000);
-            until(channel, "paid", |now| sat(now, "paidSat") >= due).await;
-            JsFuture::from(pause(5)).await.unwrap();
-            assert!(world.serve(1_000), "paid, so released");
-        }
-        let arrived = sat(&snapshot(channel), "deliveredMsat") + 1_000_000;
-        call(channel, "received", &[1_000.into()]).unwrap();
-        until(channel, "stored", |now| sat(now, "deliveredMsat") == arrived).await;
-    }
-}
-
-/// The codes of the problems that a channel reports from now on.
-fn problems(channel: &JsValue) -> Rc<RefCell<Vec<String>>> {
-    let seen = Rc::new(RefCell::new(vec![]));
-    let noting = seen.clone();
-    let listener = Closure::<dyn FnMut(JsValue)>::new(move |event: JsValue| {
-        noting.borrow_mut().push(match text(&event, "type").as_str() {
-            "problem" => text(&get(&event, "error"), "code"),
-            other => other.to_owned(),
-        });
-    });
-    call(channel, "subscribe", &[listener.into_js_value()]).unwrap();
-    seen
-}
-
-async fn until_told(told: &Rc<RefCell<Vec<String>>>, code: &str) {
-    for _ in 0..200 {
-        if told.borrow().iter().any(|seen| seen == code) {
-            return;
-        }
-        JsFuture::from(pause(25)).await.unwrap();
-    }
-    panic!("never told {code}: {:?}", told.borrow());
-}
-
-fn code<T>(result: Result<T, JsValue>) -> String {
-    text(&result.err().expect("refused"), "code")
-}
-
-/// Lets the lock go, which takes a moment.
-async fn leave(client: Client) {
-    client.disconnect();
-    JsFuture::from(pause(50)).await.unwrap();
-}
 
 #[wasm_bindgen_test]
 async fn pays_for_what_arrives_and_ends_at_what_was_delivered() {
@@ -410,6 +249,8 @@ async fn refunds_wait_for_the_expiry_and_sweep_everything() {
     let channel = open(&client).await;
     assert_eq!(code(call_async(&channel, "refundKit", &[]).await), "nothing_to_do");
     attached(&channel).await;
+    world.pay_in_unconfirmed(DEPOSIT, 3);
+    assert_eq!(code(call_async(&channel, "refundKit", &[]).await), "nothing_to_do", "it may be replaced");
     world.deposit(DEPOSIT, 1);
     until_phase(&channel, "open").await;
     // People pay twice.
@@ -421,7 +262,11 @@ async fn refunds_wait_for_the_expiry_and_sweep_everything() {
     let expiry = get(&snapshot(&channel), "expiryHeight");
     assert_eq!(get(&kit, "expiryHeight"), expiry);
     let transactions: js_sys::Array = get(&kit, "transactions").dyn_into().unwrap();
-    assert_eq!(transactions.length(), 8);
+    assert_eq!(transactions.length(), 16);
+    let outpoints: Vec<_> = transactions.iter().map(|entry| text(&entry, "outpoint")).collect();
+    let of = |number: u8| format!("{}:0", Txid::from_byte_array([number; 32]));
+    assert!(outpoints[..8].iter().all(|outpoint| *outpoint == of(1)));
+    assert!(outpoints[8..].iter().all(|outpoint| *outpoint == of(2)));
 
     let refused = call_async(&channel, "refund", &[JsValue::UNDEFINED]).await.err().unwrap();
     assert_eq!(text(&refused, "code"), "not_expired");
@@ -433,10 +278,91 @@ async fn refunds_wait_for_the_expiry_and_sweep_everything() {
     world.with(|state| {
         let refund = &state.broadcast[0];
         assert_eq!(refund.compute_txid().to_string(), txid);
-        assert_eq!(refund.input.len(), 2);
-        let kept = format!("\"{txid}\"");
-        assert!(String::from(js_sys::JSON::stringify(&kit).unwrap()).contains(&kept), "the kit had it already");
+        let spent: Vec<_> = refund.input.iter().map(|input| input.previous_output.to_string()).collect();
+        assert_eq!(spent, [of(1), of(2)], "what is not confirmed waits");
     });
+    leave(client).await;
+}
+
+/// Anybody can pay to the address, as often as they like.
+#[wasm_bindgen_test]
+async fn dust_at_the_address_hides_nothing() {
+    let world = World::new("dust.example");
+    let client = connect(&world).await;
+    let channel = funded(&world, &client).await;
+    let told = problems(&channel);
+    world.with(|state| {
+        let dust = |vout| {
+            let outpoint = OutPoint::new(Txid::from_byte_array([9; 32]), vout);
+            SeenOutput { funding: Funding { outpoint, capacity: Amount::from_sat(300) }, confirmations: 3 }
+        };
+        state.outputs.splice(0..0, (0..5_000).map(dust));
+    });
+    watch(&world, &channel, 1).await;
+    // Whatever arrives makes the page look.
+    world.deposit_beside(20_000, 2);
+    until(&channel, "what is worth it comes back", |_| world.with(|state| state.broadcast.len() == 1)).await;
+    let kit = async || {
+        let kit = call_async(&channel, "refundKit", &[]).await.unwrap();
+        let kit = js_sys::JSON::parse(&text(&kit, "text")).unwrap();
+        get(&kit, "transactions").dyn_into::<js_sys::Array>().unwrap()
+    };
+    let of = |number: u8| format!("{}:0", Txid::from_byte_array([number; 32]));
+    assert_eq!(text(&kit().await.get(0), "outpoint"), of(1), "the deposit comes first");
+    // Public servers do not list as many.
+    world.with(|state| state.lists = 500);
+    let alone = kit().await;
+    assert!(alone.iter().all(|entry| text(&entry, "outpoint") == of(1)));
+    world.with(|state| state.tip = 100 + 1_008);
+    for lists in [500, usize::MAX] {
+        world.with(|state| {
+            state.lists = lists;
+            state.chain.transactions.clear();
+        });
+        call_async(&channel, "refund", &[JsValue::UNDEFINED]).await.unwrap();
+        world.with(|state| {
+            let spent: Vec<_> = state.broadcast.last().unwrap().input.iter().collect();
+            assert_eq!(spent[0].previous_output.to_string(), of(1));
+            assert!(spent.len() <= 2, "dust stays where it is");
+        });
+    }
+    let told = told.take();
+    assert!(told.iter().all(|what| ["changed", "paid"].contains(&what.as_str())), "{told:?}");
+    leave(client).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_deposit_on_which_nothing_was_watched_comes_back_at_once() {
+    let world = World::new("unwatched.example");
+    let client = connect(&world).await;
+    let channel = funded(&world, &client).await;
+    let told = problems(&channel);
+    let statement = call_async(&channel, "stop", &[]).await.unwrap();
+    let [refund] = world.with(|state| <[_; 1]>::try_from(state.broadcast.clone())).unwrap();
+    assert_eq!((refund.lock_time.to_consensus_u32(), refund.output.len()), (0, 1));
+    assert_eq!(sat(&statement, "paidSat"), 0);
+    assert_eq!(sat(&statement, "returnedSat"), refund.output[0].value.to_sat());
+    until_phase(&channel, "refunded").await;
+    assert!(!told.borrow().iter().any(|what| what.contains("unexpected")), "{told:?}");
+    leave(client).await;
+}
+
+#[wasm_bindgen_test]
+async fn what_is_too_small_or_too_much_comes_back_while_the_stream_goes_on() {
+    let world = World::new("strays.example");
+    let client = connect(&world).await;
+    let channel = open(&client).await;
+    attached(&channel).await;
+    world.deposit_beside(9_000, 7);
+    until(&channel, "the small one is sent back", |_| world.with(|state| state.broadcast.len() == 1)).await;
+    assert_eq!(text(&snapshot(&channel), "phase"), "confirming", "it goes on waiting for the deposit");
+    world.deposit(DEPOSIT, 1);
+    until_phase(&channel, "open").await;
+    watch(&world, &channel, 1).await;
+    world.deposit(DEPOSIT, 2);
+    until(&channel, "the second one is sent back", |_| world.with(|state| state.broadcast.len() == 2)).await;
+    watch(&world, &channel, 1).await;
+    assert_eq!(text(&snapshot(&channel), "phase"), "open");
     leave(client).await;
 }
 

@@ -70,6 +70,17 @@ fn every_problem_of_the_browser_is_thrown() {
     }
 }
 
+#[cfg(feature = "wallet")]
+#[wasm_bindgen_test]
+fn every_refusal_of_the_wallet_is_thrown() {
+    for code in rillpay_wallet::Code::ALL {
+        let error = catch(rillpay_wallet::Error::new(*code, "a sentence").into());
+        check(&error, code.as_str(), code.fault().as_str());
+        let elsewhere = Problem::ALL.iter().any(|problem| problem.as_str() == code.as_str());
+        assert!(!elsewhere && Code::parse(code.as_str()).is_none(), "a code has one meaning");
+    }
+}
+
 #[wasm_bindgen_test]
 fn every_refusal_of_the_server_is_thrown() {
     for code in Code::ALL {

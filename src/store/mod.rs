@@ -3,15 +3,19 @@
 //! | object store | key | value |
 //! | --- | --- | --- |
 //! | `sites` | server's origin | the recovery words, the number of the next key, the unfinished channels, the budget's books |
+//! | `sites` | server's origin, `#wallet` | `true` once a wallet of these words was opened |
 //! | `events` | `[origin, channel, slot]` | the newest event of each slot, encoded by the core |
 //!
 //! Everything that one decision changes is written in one transaction with strict durability, and counts as stored only
 //! when the browser says `complete`. Replay treats all of it as hostile: see [`rillpay_channel::payer::Payer::replay`].
 
 mod idb;
+#[cfg(feature = "wallet")]
+pub mod wallet;
 
 use js_sys::{Array, JsString, Uint8Array};
 use rillpay_channel::budget::Spent;
+use rillpay_channel::keys::new_words;
 use rillpay_channel::payer::Event;
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::{ChannelId, Code, Msat};
@@ -19,7 +23,8 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::IdbKeyRange;
 
-use crate::error::{Error, Result};
+use crate::env;
+use crate::error::{Error, Problem, Result};
 use crate::js::{self, Fields, FromJs};
 use idb::Database;
 
@@ -42,12 +47,30 @@ pub struct Site {
     pub in_day_msat: u64,
     /// Millisatoshi ever spent with this server.
     pub site_msat: u64,
+    /// The words came from elsewhere, and the server was not asked for all of their channels yet.
+    pub restoring: bool,
+    /// Restored channels, of those above, that were agreed at a price that nobody accepts now: they are only to be ended.
+    pub ending: Vec<String>,
 }
 
 impl Site {
     /// The record of a server that was never met.
     pub const fn new(words: String) -> Self {
-        Self { words, next_key: 0, channels: vec![], day: 0, in_day_msat: 0, site_msat: 0 }
+        Self {
+            words,
+            next_key: 0,
+            channels: vec![],
+            day: 0,
+            in_day_msat: 0,
+            site_msat: 0,
+            restoring: false,
+            ending: vec![],
+        }
+    }
+
+    /// The record of a server whose channels are still to be restored from these words.
+    pub fn restoring(words: String) -> Self {
+        Self { restoring: true, ..Self::new(words) }
     }
 
     /// The budget's books.
@@ -77,6 +100,9 @@ impl FromJs for Site {
             day: fields.find("day")?,
             in_day_msat: fields.find("inDayMsat")?,
             site_msat: fields.find("siteMsat")?,
+            // Records of the first version have neither.
+            restoring: fields.find::<Option<_>>("restoring")?.unwrap_or_default(),
+            ending: fields.find::<Option<_>>("ending")?.unwrap_or_default(),
         })
     }
 }
@@ -91,7 +117,7 @@ impl Store {
     /// Opens the store of a server's origin.
     ///
     /// # Errors
-    /// [`crate::error::Problem::StorageBlocked`], [`crate::error::Problem::UnsupportedBrowser`].
+    /// [`Problem::StorageBlocked`], [`Problem::UnsupportedBrowser`].
     pub async fn open(server: &str) -> Result<Self> {
         Ok(Self { database: Database::open("rillpay", &[SITES, EVENTS]).await?, server: server.to_owned() })
     }
@@ -109,6 +135,21 @@ impl Store {
         Ok(Some(site))
     }
 
+    /// What is stored for this server; or, to be stored now, a new record where nothing is, or nothing that depends on its
+    /// words. True for a new one. Without words fresh ones are made.
+    ///
+    /// # Errors
+    /// [`Problem::OtherWords`]; as [`Store::site`].
+    pub async fn site_with(&self, words: Option<String>) -> Result<(Site, bool)> {
+        match (self.site().await?, words) {
+            (Some(site), None) => Ok((site, false)),
+            (Some(site), Some(words)) if site.words == words => Ok((site, false)),
+            (Some(site), Some(_)) if site.next_key > 0 || self.has_wallet().await? => Err(Problem::OtherWords.into()),
+            (_, Some(words)) => Ok((Site::restoring(words), true)),
+            (None, None) => Ok((Site::new(new_words(&env::random()?)?), true)),
+        }
+    }
+
     /// Stores what is known of this server.
     ///
     /// # Errors
@@ -116,6 +157,27 @@ impl Store {
     pub async fn save_site(&self, site: &Site) -> Result<()> {
         let puts = [(SITES, JsValue::from(&self.server), js::to_value(site)?)];
         self.database.put_all(&puts).await
+    }
+
+    /// Whether a wallet of the site's words was ever opened: then addresses of theirs may have been given out.
+    ///
+    /// # Errors
+    /// The errors of the browser.
+    pub async fn has_wallet(&self) -> Result<bool> {
+        Ok(self.database.get(SITES, &self.wallet_mark()).await?.is_truthy())
+    }
+
+    /// From now on [`Store::has_wallet`]. A record of its own, for only the holder of the site's lock writes the site's.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub async fn mark_wallet(&self) -> Result<()> {
+        self.database.put_all(&[(SITES, self.wallet_mark(), JsValue::TRUE)]).await
+    }
+
+    fn wallet_mark(&self) -> JsValue {
+        // No origin looks like this.
+        format!("{}#wallet", self.server).into()
     }
 
     /// The events of a channel, in the order that replay wants.
@@ -137,7 +199,7 @@ impl Store {
     /// Stores the events of one decision, together or not at all.
     ///
     /// # Errors
-    /// [`crate::error::Problem::StorageFull`], [`crate::error::Problem::StorageBlocked`]: then nothing is stored.
+    /// [`Problem::StorageFull`], [`Problem::StorageBlocked`]: then nothing is stored.
     pub async fn save(&self, channel: &ChannelId, events: &[Event]) -> Result<()> {
         self.database.put_all(&self.puts(channel, events)).await
     }

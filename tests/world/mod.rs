@@ -1,21 +1,27 @@
 //! A server and a chain in the page: `fetch` and `WebSocket` lead here, and behind them stands the real payee machine.
 //! No network, no clock; what goes over the wire is what a server would see.
 
+pub(crate) mod chain;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use js_sys::{ArrayBuffer, Function, Uint8Array};
 use rillpay_channel::bitcoin::consensus::encode::deserialize_hex;
 use rillpay_channel::bitcoin::hashes::Hash;
-use rillpay_channel::bitcoin::secp256k1::SecretKey;
+use rillpay_channel::bitcoin::secp256k1::{PublicKey, SecretKey};
 use rillpay_channel::bitcoin::{Amount, Network, OutPoint, Transaction, Txid};
 use rillpay_channel::commitment::{Funding, Paid, SeenOutput};
-use rillpay_channel::keys::Key;
+use rillpay_channel::keys::{Key, Seed};
+use rillpay_channel::params::{ChannelParams, FundingKind, verify_recover};
 use rillpay_channel::payee::{Cover, Effect, Offer, Payee, Step};
+use rillpay_channel::payer::Request;
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::wire::{Message, Refusal, Token};
-use rillpay_channel::{Code, Error, Msat};
+use rillpay_channel::wire::{ChannelState, Message, Refusal, Token};
+use rillpay_channel::{Code, Error, Kind, Msat};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+
+pub(crate) use chain::Chain;
 
 #[wasm_bindgen(inline_js = "
     const worlds = new Map();
@@ -72,6 +78,21 @@ pub(crate) struct State {
     /// The settlement of the funding: what it returns, and whether it is confirmed.
     pub(crate) settled: Option<(Amount, bool)>,
     pub(crate) payee: Option<Payee>,
+    /// Channels before that one.
+    pub(crate) past: Vec<Payee>,
+    /// How many keys were asked about, and what is made of the answer.
+    pub(crate) recovers: u32,
+    /// Which of these questions come too fast for the server.
+    pub(crate) too_fast: std::ops::Range<u32>,
+    pub(crate) forge: Option<Forge>,
+    /// What wallets see.
+    pub(crate) chain: Chain,
+    /// Esplora does not answer.
+    pub(crate) blind: bool,
+    /// How many outputs of an address Esplora lists at most.
+    pub(crate) lists: usize,
+    /// Esplora refuses every transaction.
+    pub(crate) refuses: bool,
     pub(crate) refusals: Vec<Refusal>,
     /// Payments that arrived, whether they were taken or lost.
     pub(crate) payments: Vec<Paid>,
@@ -80,6 +101,9 @@ pub(crate) struct State {
     socket: Option<Socket>,
 }
 
+/// Changes what the server says of a channel to a payer that has only its words.
+pub(crate) type Forge = Box<dyn Fn(&mut ChannelParams, &mut ChannelState)>;
+
 impl World {
     pub(crate) fn new(host: &str) -> Self {
         let world = Self(Rc::new(RefCell::new(State {
@@ -87,6 +111,7 @@ impl World {
             node: key(3),
             terms_node: key(3),
             offer: Offer {
+                kind: Kind::Cltv,
                 network: Network::Regtest,
                 tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).unwrap(), window: 2 },
                 min_deposit: Amount::from_sat(10_000),
@@ -102,6 +127,14 @@ impl World {
             broadcast: vec![],
             settled: None,
             payee: None,
+            past: vec![],
+            recovers: 0,
+            too_fast: 0..0,
+            forge: None,
+            chain: Chain::default(),
+            blind: false,
+            lists: usize::MAX,
+            refuses: false,
             refusals: vec![],
             payments: vec![],
             loses_payments: false,
@@ -130,19 +163,83 @@ impl World {
         change(&mut self.0.borrow_mut())
     }
 
+    /// A browser that is gone has opened a channel with its key of this number.
+    pub(crate) fn open_elsewhere(&self, seed: &Seed, key_index: u32) {
+        self.with(|state| {
+            let offer = &state.offer;
+            let request = Request {
+                ladder: None,
+                network: offer.network,
+                funding_kind: FundingKind::default(),
+                key: seed.channel_key(key_index).unwrap(),
+                key_index,
+                return_script: seed.return_script(key_index).unwrap(),
+                deposit: offer.min_deposit,
+                tariff: offer.tariff,
+                node: state.node.public(),
+                min_deposit: offer.min_deposit,
+                max_deposit: offer.max_deposit,
+                confirmations: offer.confirmations,
+                max_lifetime: offer.lifetime,
+                purpose: offer.purpose.clone(),
+            };
+            let message = request.message();
+            state.on_message(message).expect("opens");
+        });
+    }
+
     /// The payer's money arrives at the channel's address, and the server sees it.
     pub(crate) fn deposit(&self, sat: u64, number: u8) {
+        self.with(|state| state.pay_in(sat, number));
+        self.see_funding();
+    }
+
+    /// As [`World::deposit`], but too small for the server to take notice of.
+    pub(crate) fn deposit_beside(&self, sat: u64, number: u8) {
+        self.with(|state| state.pay_in(sat, number));
+        let tip = self.with(|state| state.tip);
+        self.send(&Message::FundingSeen { funding: None, confirmations: 0, tip });
+    }
+
+    /// Somebody pays to the channel's address, and can still replace the payment.
+    pub(crate) fn pay_in_unconfirmed(&self, sat: u64, number: u8) {
+        self.with(|state| {
+            state.pay_in(sat, number);
+            state.tip -= 1;
+            state.outputs.last_mut().expect("just paid").confirmations = 0;
+        });
+    }
+
+    /// What the page broadcast to fund its channel gets a block.
+    pub(crate) fn confirm_funding(&self) {
         self.with(|state| {
             state.tip += 1;
-            state.outputs.push(SeenOutput {
-                funding: Funding {
-                    outpoint: OutPoint::new(Txid::from_byte_array([number; 32]), 0),
-                    capacity: Amount::from_sat(sat),
-                },
-                confirmations: 1,
-            });
+            state.chain.mine(state.tip);
+            let script = state.payee().params().funding_script();
+            let transaction = state.broadcast.last().expect("a funding");
+            let vout = transaction.output.iter().position(|output| output.script_pubkey == script).expect("ours");
+            let outpoint = OutPoint::new(transaction.compute_txid(), u32::try_from(vout).unwrap());
+            let funding = Funding { outpoint, capacity: transaction.output[vout].value };
+            state.outputs.push(SeenOutput { funding, confirmations: 1 });
         });
         self.see_funding();
+    }
+
+    /// Somebody pays to an address, and a block comes.
+    pub(crate) fn pay(&self, address: &str, sat: u64) -> Txid {
+        self.with(|state| {
+            state.tip += 1;
+            let height = Some(state.tip);
+            state.chain.pay(address, sat, height)
+        })
+    }
+
+    /// A block with all that waits.
+    pub(crate) fn mine(&self) {
+        self.with(|state| {
+            state.tip += 1;
+            state.chain.mine(state.tip);
+        });
     }
 
     fn see_funding(&self) {
@@ -225,7 +322,20 @@ impl State {
 
     fn commit(&mut self, step: Step) -> Vec<Message> {
         let saved = step.save(|_| Ok::<_, ()>(())).unwrap();
-        messages(self.payee.as_mut().expect("a channel").commit(saved).expect("fresh"))
+        let effects = self.payee.as_mut().expect("a channel").commit(saved).expect("fresh");
+        let countersigns = effects.contains(&Effect::Countersign);
+        let mut messages = messages(effects);
+        if countersigns {
+            messages.extend(self.payee().countersign(&key(2)).expect("its key"));
+        }
+        messages
+    }
+
+    fn pay_in(&mut self, sat: u64, number: u8) {
+        self.tip += 1;
+        let outpoint = OutPoint::new(Txid::from_byte_array([number; 32]), 0);
+        self.outputs
+            .push(SeenOutput { funding: Funding { outpoint, capacity: Amount::from_sat(sat) }, confirmations: 1 });
     }
 
     fn on_message(&mut self, message: Message) -> Result<Vec<Message>, Error> {
@@ -234,7 +344,7 @@ impl State {
                 self.opened += 1;
                 let step = self.offer.open(&open, self.tip, key(2).public(), 0, &self.node)?;
                 let (payee, effects) = Payee::create(step.save(|_| Ok::<_, ()>(())).unwrap())?;
-                self.payee = Some(payee);
+                self.past.extend(self.payee.replace(payee));
                 return Ok(messages(effects));
             }
             Message::Attach { channel, signature } => {
@@ -251,6 +361,16 @@ impl State {
                 }
                 self.payee().pay(paid, self.tip)?
             }
+            Message::Reclaim(output) => self.payee().reclaim(output, &key(2))?,
+            Message::Recover { payer, signature } => {
+                self.recovers += 1;
+                if self.too_fast.contains(&self.recovers) {
+                    return Err(Error::new(Code::RateLimited, "too many messages"));
+                }
+                verify_recover(&payer, &CHALLENGE, &signature)?;
+                return self.recover(&payer).map(|answer| vec![answer]);
+            }
+            Message::Fund(funding) => self.payee().fund(funding, &key(2))?,
             Message::Stop => self.payee().stop()?,
             Message::Close(paid) => self.payee().close(paid, &self.node)?,
             Message::Refused(refusal) => {
@@ -262,12 +382,57 @@ impl State {
         Ok(self.commit(step))
     }
 
+    fn recover(&self, payer: &PublicKey) -> Result<Message, Error> {
+        let mut channels = self.past.iter().chain(&self.payee);
+        let found = channels.find(|payee| payee.params().payer == *payer);
+        let payee = found.ok_or(Error::new(Code::UnknownChannel, "this key has no channel"))?;
+        let (mut params, mut state) = (payee.params().clone(), payee.state());
+        if let Some(forge) = &self.forge {
+            forge(&mut params, &mut state);
+        }
+        let signature = params.sign(&self.node);
+        Ok(Message::Recovered { params: Box::new(params), signature, state: Box::new(state) })
+    }
+
+    /// The transaction that funded the channel, or one as good: the page looks at one output of it.
+    fn funding(&self, txid: &str) -> Option<String> {
+        let payee = self.payee.as_ref()?;
+        let funding = payee.funding().filter(|funding| funding.outpoint.txid.to_string() == txid)?;
+        let other = r#"{"scriptpubkey":"51","value":1}"#.to_owned();
+        let mut outputs = vec![other; funding.outpoint.vout as usize];
+        outputs.push(format!(
+            r#"{{"scriptpubkey":"{}","value":{}}}"#,
+            payee.params().funding_script().to_hex_string(),
+            funding.capacity.to_sat()
+        ));
+        Some(format!(r#"{{"vout":[{}],"status":{{"confirmed":true,"block_height":{}}}}}"#, outputs.join(","), self.tip))
+    }
+
     /// Status and body; `None` where there is no such thing.
     fn http(&mut self, path: &str, body: &str) -> Option<String> {
+        if self.blind && path.starts_with("/esplora") {
+            return Some("503 down".to_owned());
+        }
+        if let Some(txid) = path.strip_prefix("/esplora/tx/")
+            && let Some(json) = self.funding(txid)
+        {
+            return Some(format!("200 {json}"));
+        }
+        let history = path.strip_prefix("/esplora/address/").and_then(|path| path.split_once("/txs"));
+        if let Some((address, _)) = history {
+            return Some(format!("200 {}", self.chain.history(address)));
+        }
+        if let Some(txid) = path.strip_prefix("/esplora/tx/").and_then(|path| path.strip_suffix("/hex")) {
+            return Some(format!("200 {}", self.chain.hex(txid)?));
+        }
         let json = match path {
             "/.well-known/rillpay" => self.terms(),
             "/esplora/blocks/tip/height" => self.tip.to_string(),
+            "/esplora/fee-estimates" => r#"{"2":20.5,"6":10,"144":2}"#.to_owned(),
             "/esplora/tx" => return Some(self.take(body)),
+            _ if path.starts_with("/esplora/address/") && self.outputs.len() > self.lists => {
+                return Some("400 Too many unspent transaction outputs".to_owned());
+            }
             _ if path.starts_with("/esplora/address/") => self.utxos(),
             _ if path.contains("/outspend/") => match self.settled {
                 None => r#"{"spent":false}"#.to_owned(),
@@ -277,7 +442,7 @@ impl State {
                 let (returned, confirmed) = self.settled?;
                 let script = self.payee().params().return_script.to_hex_string();
                 format!(
-                    r#"{{"vin":[{{"witness":["aa","bb","01","cc"]}}],"vout":[{{"scriptpubkey":"{script}","value":{}}}],
+                    r#"{{"vin":[{{"witness":["aa","bb","01","cc"]}}],"vout":[{{"scriptpubkey":"{script}","value":{}}},{{"scriptpubkey":"51","value":1000}}],
                     "status":{{"confirmed":{confirmed},"block_height":{}}}}}"#,
                     returned.to_sat(),
                     self.tip
@@ -290,9 +455,14 @@ impl State {
 
     fn terms(&self) -> String {
         format!(
-            r#"{{"versions":[1],"network":"regtest","nodeKey":"{}","unit":"second","priceMsat":"{}","windowUnits":{},
+            r#"{{"versions":[1],"kind":"{}"{},"network":"regtest","nodeKey":"{}","unit":"second","priceMsat":"{}","windowUnits":{},
             "minDepositSat":"{}","maxDepositSat":"{}","confirmations":{},"expiryBlocks":{},"esplora":"/esplora",
             "socket":"/rillpay/v1/socket","purpose":"{}","chainTip":{}}}"#,
+            self.offer.kind.name().as_str(),
+            self.offer.kind.ladder().map_or_else(String::new, |ladder| format!(
+                r#","ladder":{{"stepBlocks":{},"updates":{}}}"#,
+                ladder.step, ladder.updates
+            )),
             self.terms_node.public(),
             self.offer.tariff.price.get(),
             self.offer.tariff.window,
@@ -329,6 +499,10 @@ impl State {
             return "400 non-final".to_owned();
         }
         let txid = transaction.compute_txid();
+        let known = self.chain.find(&txid.to_string()).is_some();
+        if self.refuses || !(known || self.chain.take(&transaction)) {
+            return "400 bad-txns-inputs-missingorspent".to_owned();
+        }
         self.broadcast.push(transaction);
         format!("200 {txid}")
     }
@@ -337,14 +511,14 @@ impl State {
 fn messages(effects: Vec<Effect>) -> Vec<Message> {
     let sent = effects.into_iter().filter_map(|effect| match effect {
         Effect::Send(message) => Some(message),
-        Effect::Settle => None,
+        Effect::Settle | Effect::Countersign => None,
     });
     sent.collect()
 }
 
 const CHALLENGE: [u8; 32] = [4; 32];
 
-fn key(byte: u8) -> Key {
+pub(crate) fn key(byte: u8) -> Key {
     Key::new(SecretKey::from_slice(&[byte; 32]).unwrap())
 }
 

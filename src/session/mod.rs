@@ -10,6 +10,9 @@
 //! A decision goes stale when the machine changes before it is committed. Here it cannot: nothing else decides, and the
 //! next input waits until this one's events are on the disk. Rules about money are the machine's alone.
 
+mod chain;
+mod deposit;
+
 use std::rc::Rc;
 
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -19,7 +22,7 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_channel::commitment::Funding;
 use rillpay_channel::payer::{Effect, Payer, Phase, Step};
-use rillpay_channel::wire::{Message, Refusal};
+use rillpay_channel::wire::{ChannelState, Message, Refusal};
 use rillpay_channel::{Code, Fault};
 use wasm_bindgen_futures::spawn_local;
 
@@ -27,6 +30,7 @@ use crate::channel::{Shared, Site};
 use crate::env;
 use crate::error::{Error, Problem, Result};
 use crate::esplora::Look;
+use crate::js::hex;
 use crate::snapshot::StatementView;
 use crate::socket::{Frame, Socket, SocketEvent};
 
@@ -51,6 +55,8 @@ pub(crate) enum Input {
     Stop(oneshot::Sender<Result<StatementView>>),
     /// The viewer takes everything back, by what the chain shows now.
     Refund { look: Look, fee_rate: FeeRate, reply: oneshot::Sender<Result<Txid>> },
+    /// The page's wallet has made the transaction that funds a `timelock` channel.
+    Fund(Transaction, oneshot::Sender<Result<Txid>>),
     /// The viewer goes on.
     Resume,
     /// The page leaves; what is stored stays.
@@ -72,17 +78,25 @@ pub(crate) struct Session {
     superseded: bool,
     /// The funding that the payee names, until our own look at the chain agrees.
     told: Option<Funding>,
+    /// What the payee said of payments before the funding was agreed, of which they depend.
+    state: Option<Box<ChannelState>>,
     looking: bool,
     look_due: u64,
     chain_failed: bool,
     stopping: Vec<oneshot::Sender<Result<StatementView>>>,
+    /// Who waits for the refund's grant, and the broadcast after it.
+    funding: Option<oneshot::Sender<Result<Txid>>>,
+    /// What the payee was asked to let go, on this socket.
+    reclaimed: Vec<Funding>,
+    /// Who waits for what the payee lets go, and at which fee rate.
+    taking: Option<(FeeRate, oneshot::Sender<Result<Txid>>)>,
 }
 
 /// Starts the task of a channel.
-pub(crate) fn start(site: Rc<Site>, payer: Payer, look: Option<Look>) -> Rc<Shared> {
+pub(crate) fn start(site: Rc<Site>, payer: Payer, look: Option<Look>, ending: bool) -> Rc<Shared> {
     let (inbox, inputs) = unbounded();
     let node = *payer.node();
-    let shared = Rc::new(Shared::new(site, payer, look, inbox.clone()));
+    let shared = Rc::new(Shared::new(site, payer, look, ending, inbox.clone()));
     let session = Session {
         shared: shared.clone(),
         inbox: inbox.clone(),
@@ -93,10 +107,14 @@ pub(crate) fn start(site: Rc<Site>, payer: Payer, look: Option<Look>) -> Rc<Shar
         failures: 0,
         superseded: false,
         told: None,
+        state: None,
         looking: false,
         look_due: 0,
         chain_failed: false,
         stopping: vec![],
+        funding: None,
+        reclaimed: vec![],
+        taking: None,
     };
     spawn_local(session.run(inputs));
     spawn_local(async move {
@@ -118,6 +136,7 @@ impl Session {
                 Input::Tick => self.on_tick(),
                 Input::Stop(reply) => self.on_stop(reply).await,
                 Input::Refund { look, fee_rate, reply } => self.on_refund(look, fee_rate, reply).await,
+                Input::Fund(transaction, reply) => self.on_fund(transaction, reply).await,
                 Input::Resume => self.superseded = false,
                 Input::End(ended) => {
                     inputs.close();
@@ -146,7 +165,12 @@ impl Session {
         let mut broadcasts = vec![];
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.send(&message),
+                Effect::Send(message) => {
+                    if let Message::Reclaim(output) = &message {
+                        self.reclaimed.push(*output);
+                    }
+                    self.send(&message);
+                }
                 Effect::Broadcast(transaction) => broadcasts.push(transaction),
             }
         }
@@ -158,8 +182,12 @@ impl Session {
     }
 
     async fn carry_out_all(&mut self, step: Result<Step, rillpay_channel::Error>) -> Result<()> {
-        // Only refunds are broadcast, and those have their own way.
-        self.carry_out(step?).await.map(drop)
+        // What else is broadcast has ways of its own.
+        for funding in self.carry_out(step?).await? {
+            let sent = self.broadcast(&funding).await;
+            self.answer_funding(sent.map(|()| funding.compute_txid()));
+        }
+        Ok(())
     }
 
     fn send(&self, message: &Message) {
@@ -208,6 +236,7 @@ impl Session {
 
     fn detach(&mut self) {
         self.socket = None;
+        self.reclaimed.clear();
         *self.shared.session.borrow_mut() = None;
     }
 
@@ -265,7 +294,9 @@ impl Session {
             Message::Attached { token, state, .. } if !self.is_attached() => {
                 let step = self.shared.payer.borrow().attached(&state);
                 self.carry_out_all(step).await?;
+                self.end_if_due().await?;
                 self.told = state.funding.or(self.told);
+                self.state = self.shared.payer.borrow().funding().is_none().then_some(state);
                 self.failures = 0;
                 *self.shared.session.borrow_mut() = Some(hex(&token.0));
                 self.look();
@@ -297,6 +328,15 @@ impl Session {
                 }
                 self.look();
             }
+            Message::Granted(grant) if grant.lock == 0 => {
+                let taken = self.take_granted(&grant).await;
+                self.answer_taking(taken);
+                self.look();
+            }
+            Message::Granted(grant) => {
+                let step = self.shared.payer.borrow().granted(&grant);
+                self.carry_out_all(step).await?;
+            }
             Message::Refused(refusal) => self.on_refused(refusal).await?,
             Message::Unknown(_) => {}
             Message::Welcome { .. }
@@ -308,7 +348,11 @@ impl Session {
             | Message::Attach { .. }
             | Message::Pay(_)
             | Message::Stop
-            | Message::Close(_) => {
+            | Message::Close(_)
+            | Message::Recover { .. }
+            | Message::Recovered { .. }
+            | Message::Fund(_)
+            | Message::Reclaim(_) => {
                 return Err(Error::new(Code::UnexpectedMessage, "the server sent what makes no sense now"));
             }
         }
@@ -333,74 +377,18 @@ impl Session {
         let error = Error::Peer(Box::new(refusal));
         if self.is_attached() {
             self.fail_stops(&error);
+            if self.funding.is_some() {
+                self.answer_funding(Err(error.clone()));
+            }
+            if self.taking.is_some() {
+                self.answer_taking(Err(error.clone()));
+            }
             self.shared.problem(&error);
             return Ok(());
         }
         // What refuses the attachment leaves nothing to talk about.
         self.fail_stops(&error);
         Err(error)
-    }
-
-    // ---- chain ----
-
-    /// Looks at the chain, unless a look is under way.
-    fn look(&mut self) {
-        if self.looking || self.shared.site.esplora.is_none() {
-            return;
-        }
-        self.looking = true;
-        let (shared, inbox) = (self.shared.clone(), self.inbox.clone());
-        spawn_local(async move {
-            let look = shared.look_now().await;
-            // The task has ended if this fails.
-            let _ = inbox.unbounded_send(Input::Seen(look));
-        });
-    }
-
-    async fn on_look(&mut self, look: Result<Look>) {
-        self.looking = false;
-        self.look_due = env::now().saturating_add(self.look_interval());
-        let seen = match look {
-            Ok(look) => {
-                self.chain_failed = false;
-                self.take_look(look).await
-            }
-            // One outage is told once.
-            Err(_) if self.chain_failed => Ok(()),
-            Err(error) => {
-                self.chain_failed = true;
-                Err(error)
-            }
-        };
-        if let Err(error) = seen {
-            self.shared.problem(&error);
-        }
-    }
-
-    async fn take_look(&mut self, look: Look) -> Result<()> {
-        *self.shared.look.borrow_mut() = Some(look.clone());
-        if let Some(told) = self.told {
-            let step = self.shared.payer.borrow().funding_seen(&told, &look.outputs);
-            match step {
-                Ok(step) => self.carry_out(step).await.map(drop)?,
-                // Not deep enough yet: the next look may show it.
-                Err(error) if error.code() == Code::NotFunded => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let step = self.shared.payer.borrow().spent_seen(look.spend);
-        self.carry_out(step).await.map(drop)
-    }
-
-    /// Seconds until the next look that nobody asks for. The server's word makes for an earlier one.
-    fn look_interval(&self) -> u64 {
-        match self.phase() {
-            Phase::Opened => 4,
-            Phase::Stopping | Phase::Closing | Phase::Closed => 10,
-            Phase::Settled | Phase::Refunded if self.wants_socket() => 10,
-            Phase::Open => 30,
-            Phase::Settled | Phase::Refunded => 60,
-        }
     }
 
     // ---- the viewer ----
@@ -432,6 +420,15 @@ impl Session {
         }
     }
 
+    /// Stops what may only be stopped: see [`Shared::ending`].
+    async fn end_if_due(&mut self) -> Result<()> {
+        if !self.shared.ending || self.phase() != Phase::Open {
+            return Ok(());
+        }
+        let step = self.shared.payer.borrow().stop();
+        self.carry_out_all(step).await
+    }
+
     fn answer_stops(&mut self) {
         if self.stopping.is_empty() {
             return;
@@ -449,34 +446,4 @@ impl Session {
             let _ = reply.send(Err(error.clone()));
         }
     }
-
-    async fn on_refund(&mut self, look: Look, fee_rate: FeeRate, reply: oneshot::Sender<Result<Txid>>) {
-        let answer = self.refund(look, fee_rate).await;
-        self.look_due = 0;
-        let _ = reply.send(answer);
-    }
-
-    async fn refund(&mut self, look: Look, fee_rate: FeeRate) -> Result<Txid> {
-        let outputs: Vec<Funding> = look.outputs.iter().map(|output| output.funding).collect();
-        let step = self.shared.payer.borrow().refund(&outputs, fee_rate, look.tip)?;
-        let broadcasts = self.carry_out(step).await?;
-        let esplora = self.shared.site.esplora.clone().ok_or(crate::channel::NO_CHAIN)?;
-        let [transaction] = broadcasts.as_slice() else {
-            return Err(Error::new(Code::NothingToDo, "there is nothing to take back"));
-        };
-        esplora.broadcast(transaction).await?;
-        Ok(transaction.compute_txid())
-    }
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
