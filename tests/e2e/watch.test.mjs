@@ -62,6 +62,9 @@ test('watching, pausing, reloading, a second tab, and stopping', { timeout: 240_
   assert.equal(statement.depositSat, 3_600_000);
   assert.ok(statement.paidSat >= shown && statement.paidSat <= shown + 3 * PRICE_SAT, `${shown} on the meter, ${statement.paidSat} at the end`);
   await agreesWithChain(server, statement, emma.address);
+  const fetched = await emma.fetched();
+  assert.ok(fetched.includes('rillpay_bg.wasm'), `${fetched}`);
+  assert.deepEqual(fetched.filter((name) => name.includes('wallet')), [], 'a viewer who needs no wallet loads none');
 
   assert.doesNotMatch(await emma.page.locator('body').innerText(), TRADE_WORDS);
   assert.deepEqual(emma.complaints, []);

@@ -21,12 +21,19 @@ test('the tarball holds exactly what is promised', () => {
     'LICENSE-MIT',
     'README.md',
     'dist/rillpay_bg.wasm',
+    'dist/wallet-widget.js',
+    'dist/wallet_bg.wasm',
     'dist/widget.js',
     'generated/rillpay.js',
     'generated/rillpay_bg.wasm',
+    'generated/wallet.js',
+    'generated/wallet_bg.wasm',
     'index.d.ts',
     'index.js',
     'package.json',
+    'wallet-widget.d.ts',
+    'wallet.d.ts',
+    'wallet.js',
     'widget.d.ts',
   ]);
   for (const [name, size] of packed.files) assert.ok(size > 0, `${name} is empty`);
@@ -45,13 +52,17 @@ test('nothing in it tells of the machine that built it', () => {
   }
 });
 
-test('glue and module do not grow', () => {
-  const size = ['rillpay.js', 'rillpay_bg.wasm']
-    .map((name) => gzipSync(readFileSync(path.join(root, 'pkg/generated', name)), { level: 9 }).length)
-    .reduce((sum, length) => sum + length);
-  console.log(`gzip size of module and glue: ${(size / 1024).toFixed(1)} KB`);
-  assert.ok(size <= SIZE_LIMIT, `${size} bytes`);
-});
-
-/** What it must not grow beyond. The goal is 150 KB; the benchmarks say how far it is, and what the rest is made of. */
-const SIZE_LIMIT = 205 * 1024;
+for (const [name, limit] of [
+  // What every page loads. The goal is 150 KB; the benchmarks say how far it is, and what the rest is made of.
+  ['rillpay', 200],
+  // What a page loads when it opens a wallet.
+  ['wallet', 210],
+]) {
+  test(`the module ${name} does not grow`, () => {
+    const size = [`${name}.js`, `${name}_bg.wasm`]
+      .map((file) => gzipSync(readFileSync(path.join(root, 'pkg/generated', file)), { level: 9 }).length)
+      .reduce((sum, length) => sum + length);
+    console.log(`gzip size of module and glue: ${(size / 1024).toFixed(1)} KB`);
+    assert.ok(size <= limit * 1024, `${size} bytes`);
+  });
+}

@@ -12,7 +12,8 @@ before(() => {
         Object.defineProperty(globalThis, name, { configurable: true, get() { touched.push(name); return undefined; } });
       }
       const rillpay = await import('rillpay');
-      console.log(JSON.stringify({ touched, exports: Object.keys(rillpay).sort() }));
+      const wallet = await import('rillpay/wallet');
+      console.log(JSON.stringify({ touched, exports: Object.keys(rillpay).sort(), wallet: Object.keys(wallet).sort() }));
     `,
     'run.mjs': `
       import { readFileSync } from 'node:fs';
@@ -20,6 +21,9 @@ before(() => {
       const wasm = readFileSync(fileURLToPath(import.meta.resolve('rillpay/rillpay_bg.wasm')));
       ${GUEST.replace('initAsync(), initAsync()', 'initAsync(wasm), initAsync(wasm)').replace(/^import/m, 'import')}
       result.connect = await Client.connect({ server: 'https://video.example' }).catch((error) => error.code);
+      const wallet = await import('rillpay/wallet');
+      await wallet.initAsync(readFileSync(fileURLToPath(import.meta.resolve('rillpay/wallet_bg.wasm'))));
+      result.file = await wallet.readRefundKit('{}').catch((error) => error.code);
       console.log(JSON.stringify(result));
     `,
   });
@@ -27,11 +31,16 @@ before(() => {
 after(() => project?.remove());
 
 test('an import touches nothing of a browser', () => {
-  const { touched, exports } = JSON.parse(project.node(['import.mjs']));
+  const { touched, exports, wallet } = JSON.parse(project.node(['import.mjs']));
   assert.deepEqual(touched, []);
   assert.deepEqual(exports, ['Channel', 'Client', 'initAsync', 'validateWords', 'version']);
+  assert.deepEqual(wallet, ['Wallet', 'chainHeight', 'initAsync', 'openWallet', 'readRefundKit', 'sendRefund']);
 });
 
 test('bytes start the module, and what needs no browser works', () => {
-  assert.deepEqual(JSON.parse(project.node(['run.mjs'])), { ...EXPECTED, connect: 'unsupported_browser' });
+  assert.deepEqual(JSON.parse(project.node(['run.mjs'])), {
+    ...EXPECTED,
+    connect: 'unsupported_browser',
+    file: 'invalid_refund_file',
+  });
 });

@@ -1,57 +1,11 @@
-/**
- * "Pay from the demo wallet": shown where the demo server has one. It knows of the deposit only what the widget tells
- * every page, by its `rillpay-state` event.
- */
+/** The wallet page: what came back from deposits at this site, and a way out for it. */
+import '../src/wallet/index';
+import { translate } from './language';
 
-const PAY_URL = '/demo/pay';
-const STATUS_URL = '/demo/status';
-
-const words = {
-  en: { paying: 'Paying…', paid: 'Paid. The page will notice in a moment.', failed: 'The demo wallet did not answer. Try again.' },
-  zh: { paying: '正在付款…', paid: '已付款，页面很快就会看到。', failed: '演示钱包没有回应，请重试。' },
-};
-
-export async function offerDemoWallet(): Promise<void> {
-  const player = document.querySelector('rillpay-player');
-  const wallet = document.querySelector<HTMLElement>('#wallet');
-  const button = document.querySelector<HTMLButtonElement>('#pay');
-  const status = document.querySelector<HTMLElement>('#paid');
-  if (!player || !wallet || !button || !status) return;
-  const say = document.documentElement.lang.startsWith('zh') ? words.zh : words.en;
-
-  let request: { address: string; amountSat: number } | null = null;
-  let exists = false;
-  const show = () => (wallet.hidden = !exists || request === null);
-
-  player.addEventListener('rillpay-state', ({ detail: { state, snapshot } }) => {
-    request =
-      state === 'deposit' && snapshot ? { address: snapshot.address, amountSat: Number(snapshot.depositSat) } : null;
-    status.textContent = '';
-    button.disabled = false;
-    show();
-  });
-
-  button.addEventListener('click', async () => {
-    button.disabled = true;
-    status.textContent = say.paying;
-    try {
-      const response = await fetch(PAY_URL, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify(request),
-      });
-      if (!response.ok) throw new Error(response.statusText);
-      status.textContent = say.paid;
-    } catch {
-      status.textContent = say.failed;
-      button.disabled = false;
-    }
-  });
-
-  try {
-    exists = (await fetch(STATUS_URL)).ok;
-  } catch {
-    exists = false;
-  }
-  show();
-}
+translate('您的钱包', {
+  kicker: '湖光影像',
+  title: '您的钱包',
+  lead: '从这个网站退还给您的钱都在这里，钥匙只在您手里。可以付出去，也可以留着下次看片。',
+  back: '返回影片',
+  footer: '本页仅作演示，其中的币没有价值。',
+});

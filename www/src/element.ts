@@ -3,30 +3,33 @@
  *
  * Properties in, typed events out; everything that is not drawing lives in `player.ts`.
  */
-import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit';
+import { html, nothing, type PropertyValues, type TemplateResult } from 'lit';
 import { customElement, property, query, state } from 'lit/decorators.js';
 import type { RillpayPlayer as PublicPlayer } from '../../pkg/widget';
 import type { RillpayEventMap, StateName } from './events';
 import { failureOf, type Failure } from './failures';
-import { Format, satFromMsat } from './format';
+import { satFromMsat } from './format';
 import { Player, type PlayerHost, type PlayerSettings } from './player';
+import { SpeakingElement } from './speaking';
 import type { PlayerState } from './state';
 import { parts } from './styles/parts';
 import { theme } from './styles/theme';
 import { views } from './styles/views';
-import { localeFor, textsFor, type Texts } from './texts';
 import { panel } from './views';
 import { playIcon } from './views/icons';
 import { spinner, type Actions, type View } from './views/view';
 
-const COPIED_MS = 2000;
+/** How long a file that was offered for saving can be fetched. */
+const OFFERED_MS = 2000;
 const SPEAK_EVERY_MS = 60_000;
 const DEFAULT_BUFFER_SECONDS = 2;
 /** States in which the picture is about to be seen or is seen. */
 const PICTURE: ReadonlySet<StateName> = new Set(['idle', 'ready', 'watching']);
+/** States that a problem does not end. */
+const REPORTED: ReadonlySet<StateName> = new Set(['restore', 'deposit', 'confirming', 'watching', 'expired']);
 
 @customElement('rillpay-player')
-export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHost {
+export class RillpayPlayer extends SpeakingElement implements PublicPlayer, PlayerHost {
   static override styles = [theme, parts, views];
 
   /** Origin of the paid server; by default that of `src`. */
@@ -42,11 +45,11 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
   @property({ attribute: 'buffer-seconds', type: Number }) bufferSeconds = DEFAULT_BUFFER_SECONDS;
   /** Base URL of an Esplora for the browser's own look at the chain; by default what the server names. */
   @property() esplora = '';
-  /** Language of the texts; by default that of the document. */
-  @property({ reflect: false }) override lang = '';
+  /** Where the site has its refund page and its wallet page, to be linked to. */
+  @property({ attribute: 'refund-page' }) refundPage = '';
+  @property({ attribute: 'wallet-page' }) walletPage = '';
 
   @state() private shown: PlayerState = { name: 'idle' };
-  @state() private copied: string | null = null;
   @state() private words: string | null = null;
   @state() private safetyFailed = false;
   @state() private muted = false;
@@ -57,9 +60,6 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
   readonly #player = new Player(this);
   #lastSpoken = 0;
   #hadFocus = false;
-  #languageWatch: MutationObserver | null = null;
-  #texts: Texts = textsFor('en');
-  #format = new Format('en');
 
   /** What the widget shows at the moment. */
   get state(): StateName {
@@ -68,8 +68,6 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.#languageWatch = new MutationObserver(() => this.requestUpdate());
-    this.#languageWatch.observe(document.documentElement, { attributeFilter: ['lang'] });
     void this.updateComplete.then(() => {
       if (this.isConnected) this.#player.resumeIfOpen();
     });
@@ -77,7 +75,6 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
-    this.#languageWatch?.disconnect();
     this.#player.dispose();
   }
 
@@ -123,24 +120,17 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
 
   problem(error: unknown): void {
     // Elsewhere the failure is reported together with the state that shows it.
-    if (this.shown.name === 'watching' || this.shown.name === 'expired') this.#report(failureOf(error));
+    if (REPORTED.has(this.shown.name)) this.#report(failureOf(error));
   }
 
   // Drawing.
-
-  protected override willUpdate(_changed: PropertyValues): void {
-    const tag = this.lang || this.closest<HTMLElement>('[lang]')?.lang || document.documentElement.lang || 'en';
-    this.#texts = textsFor(tag);
-    const locale = localeFor(tag, this.#texts);
-    if (locale !== this.#format.locale) this.#format = new Format(locale);
-  }
 
   protected override render(): TemplateResult {
     const { shown } = this;
     const low = !PICTURE.has(shown.name);
     const content = panel(shown, this.#view());
     return html`
-      <div class="card" part="card" lang=${this.#texts.lang} data-state=${shown.name}>
+      <div class="card" part="card" lang=${this.texts.lang} data-state=${shown.name}>
         <div class=${low ? 'stage low' : 'stage'} part="stage">
           <video part="video" playsinline preload="none" aria-label=${this.#view().title} ?hidden=${shown.name !== 'watching'}></video>
           ${shown.name === 'watching' ? nothing : this.#cover(shown.name)}
@@ -159,9 +149,12 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
         ? html`<div class="cover">
             <h2>${this.#view().title}</h2>
             <button class="primary big" part="button primary" data-name="watch" data-focus @click=${this.#act.begin}>
-              ${playIcon} ${this.#texts.watch}
+              ${playIcon} ${this.texts.watch}
             </button>
-            <p>${this.#texts.payBySecond}</p>
+            <div class="under">
+              <p>${this.texts.payBySecond}</p>
+              <button class="quiet" part="button" data-name="have-words" @click=${this.#act.restore}>${this.texts.haveWords}</button>
+            </div>
           </div>`
         : nothing}
     `;
@@ -176,30 +169,33 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
 
   #view(): View {
     return {
-      texts: this.#texts,
-      format: this.#format,
-      title: this.title || this.#texts.defaultTitle,
-      poster: this.poster,
-      transactionUrl: (txid) => this.#transactionUrl(txid),
+      texts: this.texts,
+      format: this.format,
+      title: this.title || this.texts.defaultTitle,
+      snapshot: this.#player.snapshot,
+      pages: { refund: this.#page(this.refundPage), wallet: this.#page(this.walletPage) },
+      transactionUrl: this.transactionUrlAt(this.esplora || ('terms' in this.shown ? this.shown.terms.esplora : null), this.settings().server),
       copied: this.copied,
       muted: this.muted,
-      safety: { words: this.words, failed: this.safetyFailed, persistent: this.#player.persistent },
+      safety: { words: this.words, failed: this.safetyFailed, storage: this.#player.safety },
       act: this.#act,
     };
   }
 
-  #transactionUrl(txid: string): string | null {
-    const base = this.esplora || ('terms' in this.shown ? (this.shown.terms.esplora ?? '') : '');
-    if (!base) return null;
-    return new URL(`tx/${txid}`, new URL(base.endsWith('/') ? base : `${base}/`, this.settings().server)).href;
+  #page(address: string): string | null {
+    return address ? new URL(address, document.baseURI).href : null;
   }
 
   readonly #act: Actions = {
     begin: () => void this.#player.begin(),
+    restore: () => this.#player.restore(),
+    restoreFrom: (words) => void this.#player.restoreFrom(words),
+    leave: () => this.#player.dispose(),
+    useWallet: () => this.#player.useWallet(),
     again: () => this.#player.again(),
     choose: (index) => this.#player.choose(index),
     deposit: () => void this.#player.deposit(),
-    copy: (key, text) => void this.#copy(key, text),
+    copy: (key, text) => void this.copy(key, text),
     play: () => void this.#player.play(),
     pause: () => this.#player.pause(),
     stop: () => void this.#player.stop(),
@@ -217,19 +213,6 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
     },
   };
 
-  async #copy(key: string, text: string): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // The text beside the button can be selected with one click.
-      return;
-    }
-    this.copied = key;
-    setTimeout(() => {
-      if (this.copied === key) this.copied = null;
-    }, COPIED_MS);
-  }
-
   async #saveRefundKit(): Promise<void> {
     try {
       const kit = await this.#player.refundKit();
@@ -237,7 +220,7 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
       const url = URL.createObjectURL(new Blob([kit.text], { type: 'application/json' }));
       const link = Object.assign(document.createElement('a'), { href: url, download: kit.filename });
       link.click();
-      setTimeout(() => URL.revokeObjectURL(url), COPIED_MS);
+      setTimeout(() => URL.revokeObjectURL(url), OFFERED_MS);
       this.safetyFailed = false;
     } catch {
       this.safetyFailed = true;
@@ -247,7 +230,7 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
   /** For screen readers: a pause or a state at once, the meter once a minute. */
   #speak(next: PlayerState): void {
     if (next.name !== 'watching') return;
-    const { watching } = this.#texts;
+    const { watching } = this.texts;
     const { status } = next.playing;
     const now = performance.now();
     if (status !== 'playing') {
@@ -257,11 +240,11 @@ export class RillpayPlayer extends LitElement implements PublicPlayer, PlayerHos
     if (now - this.#lastSpoken < SPEAK_EVERY_MS) return;
     this.#lastSpoken = now;
     const owed = satFromMsat(next.snapshot.deliveredMsat);
-    this.spoken = watching.spoken(this.#format.sat(owed), this.#format.sat(next.snapshot.capacitySat - owed));
+    this.spoken = watching.spoken(this.format.sat(owed), this.format.sat(next.snapshot.capacitySat - owed));
   }
 
   #report({ kind, code }: Failure): void {
-    this.#dispatch('rillpay-error', { code, message: this.#texts.failures[kind].title });
+    this.#dispatch('rillpay-error', { code, message: this.texts.failures[kind].title });
   }
 
   #dispatch<Type extends keyof RillpayEventMap>(type: Type, detail: RillpayEventMap[Type]['detail']): void {

@@ -12,6 +12,9 @@ export type FailureKind =
   | 'storage_blocked'
   | 'storage_full'
   | 'framed'
+  | 'private_window'
+  | 'invalid_words'
+  | 'other_words'
   | 'unsupported'
   | 'too_small'
   | 'unavailable'
@@ -39,6 +42,9 @@ const KINDS: Record<string, FailureKind> = {
   storage_blocked: 'storage_blocked',
   storage_full: 'storage_full',
   third_party_frame: 'framed',
+  private_mode: 'private_window',
+  invalid_words: 'invalid_words',
+  other_words: 'other_words',
   unsupported_browser: 'unsupported',
   no_entropy: 'unsupported',
   deposit_too_small: 'too_small',

@@ -2,15 +2,16 @@
  * The widget without its looks: joins the money (the Rillpay module) and the video, and says what to show.
  * The states are drawn in `state.ts`.
  */
-import type { Channel, ChannelEvent, ChannelSnapshot, Client, RefundKit, Statement } from 'rillpay';
+import type { Channel, ChannelEvent, ChannelSnapshot, Client, RefundKit, Safety, Statement } from 'rillpay';
 import { obstacle } from './environment';
 import { codeOf, failure, failureOf } from './failures';
+import { arrivalOf, Funding } from './funding';
 import { forget, recall, remember } from './memory';
 import { loadRillpay } from './module';
+import { currentNotice, noticeFor } from './notices';
 import { Playback } from './playback';
 import { choicesFor, type Notice, type PlayerState, type Playing } from './state';
 
-const NEARLY_SPENT_SECONDS = 30n;
 const REMEMBER_EVERY_SECONDS = 2;
 
 export interface PlayerSettings {
@@ -40,6 +41,8 @@ export class Player {
   /** The deposit that the page is about. */
   #channel: Channel | null = null;
   #playback: Playback | null = null;
+  /** Puts the viewer's payment into the deposit, where the page has to do that. */
+  #funding: Funding | null = null;
   #unsubscribe = () => {};
   /** What the payment side last reported, beside what can be read from the snapshot. */
   #notice: Notice | null = null;
@@ -56,25 +59,22 @@ export class Player {
 
   /** The viewer pressed Watch (or asked to try again). */
   async begin(): Promise<void> {
-    const life = this.#reset();
-    const { server, esplora } = this.host.settings();
-    this.#show({ name: 'connecting' });
-    const hindrance = await obstacle();
-    if (life !== this.#life) return;
-    if (hindrance) return this.#show({ name: 'failed', failure: hindrance, snapshot: null });
-    try {
-      const { Client } = await loadRillpay();
-      const client = await Client.connect(esplora === null ? { server } : { server, esplora });
-      if (life !== this.#life) return client.disconnect();
-      this.#client = client;
-    } catch (error) {
-      if (life === this.#life) this.#fail(error);
-      return;
-    }
-    const { channel } = this.#client;
-    // A deposit whose end is agreed stands in nobody's way: its money is on its way home.
-    if (channel && !(channel.snapshot().statement && channel.snapshot().phase !== 'refundable')) this.#follow(channel, true);
-    else this.#offer();
+    await this.#connect({ name: 'connecting' }, null, (error) => this.#fail(error));
+  }
+
+  /** The viewer has recovery words: asks for them. */
+  restore(): void {
+    this.#reset();
+    this.#show({ name: 'restore', busy: false, failure: null });
+  }
+
+  /** Brings back what these words hold at this site. */
+  async restoreFrom(words: string): Promise<void> {
+    if (this.state.name !== 'restore' || this.state.busy) return;
+    await this.#connect({ name: 'restore', busy: true, failure: null }, words, (error) => {
+      this.host.problem(error);
+      this.#show({ name: 'restore', busy: false, failure: failureOf(error) });
+    });
   }
 
   /** After the end of one deposit: offers another. */
@@ -82,6 +82,11 @@ export class Player {
     this.#unfollow();
     if (this.#client) this.#offer();
     else void this.begin();
+  }
+
+  /** The viewer would rather have what the page's wallet holds put in than pay again. */
+  useWallet(): void {
+    void this.#funding?.putIn();
   }
 
   choose(index: number): void {
@@ -168,15 +173,43 @@ export class Player {
     return this.#client?.recoveryWords() ?? null;
   }
 
-  /** False when the browser may throw away what is stored. */
-  get persistent(): boolean {
-    return this.#client?.persistent ?? true;
+  /** How well this browser keeps what is stored; null before it is known. */
+  get safety(): Safety | null {
+    return this.#client?.safety ?? null;
+  }
+
+  /** The deposit that the page is about. */
+  get snapshot(): ChannelSnapshot | null {
+    return this.#channel?.snapshot() ?? null;
   }
 
   /** Lets go of socket, store and video; the deposit stays and `begin` goes on with it. */
   dispose(): void {
     this.#reset();
     this.#show({ name: 'idle' });
+  }
+
+  /** From a press to the deposit that is at work here, or to the offer. */
+  async #connect(meanwhile: PlayerState, words: string | null, failed: (error: unknown) => void): Promise<void> {
+    const life = this.#reset();
+    const { server, esplora } = this.host.settings();
+    this.#show(meanwhile);
+    const hindrance = await obstacle();
+    if (life !== this.#life) return;
+    if (hindrance) return this.#show({ name: 'failed', failure: hindrance, snapshot: null });
+    try {
+      const { Client } = await loadRillpay();
+      const client = await Client.connect({ server, ...(esplora !== null && { esplora }), ...(words !== null && { words }) });
+      if (life !== this.#life) return client.disconnect();
+      this.#client = client;
+    } catch (error) {
+      if (life === this.#life) failed(error);
+      return;
+    }
+    const { channel } = this.#client;
+    // A deposit whose end is agreed stands in nobody's way: its money is on its way home.
+    if (channel && !(channel.snapshot().statement && channel.snapshot().phase !== 'refundable')) this.#follow(channel, true);
+    else this.#offer(words !== null && channel === null);
   }
 
   #reset(): number {
@@ -188,16 +221,23 @@ export class Player {
 
   #unfollow(): void {
     this.#endPlayback();
+    this.#funding?.end();
+    this.#funding = null;
     this.#unsubscribe();
     this.#unsubscribe = () => {};
     this.#channel = null;
     this.#notice = null;
   }
 
-  #offer(): void {
+  #offer(nothingFound = false): void {
     if (!this.#client) return;
-    const { terms } = this.#client;
-    this.#show({ name: 'offer', terms, ...choicesFor(terms, this.host.settings().depositSat), opening: false });
+    const { terms, safety } = this.#client;
+    // It would not be taken: better said before an amount is chosen.
+    if (safety.privateMode) {
+      return this.#show({ name: 'failed', failure: failure('private_window', 'private_mode'), snapshot: null });
+    }
+    const choices = choicesFor(terms, this.host.settings().depositSat);
+    this.#show({ name: 'offer', terms, ...choices, opening: false, nothingFound });
   }
 
   #follow(channel: Channel, resumed: boolean): void {
@@ -237,9 +277,8 @@ export class Player {
     if (!terms) return;
     switch (snapshot.phase) {
       case 'opened':
-        return this.#show({ name: 'deposit', terms, snapshot });
       case 'confirming':
-        return this.#show({ name: 'confirming', terms, snapshot });
+        return this.#await(snapshot);
       case 'open': {
         const before = this.state.name;
         if (before === 'watching') return this.#watch(snapshot);
@@ -262,6 +301,28 @@ export class Player {
         forget(this.host.settings().server);
         if (this.state.name !== 'returned') this.#show({ name: 'returned', terms, snapshot, txid: null });
     }
+  }
+
+  /** Shows where to pay, and then how far the payment has come. */
+  #await(snapshot: ChannelSnapshot): void {
+    const client = this.#client;
+    const channel = this.#channel;
+    if (!client || !channel) return;
+    const { terms } = client;
+    if (snapshot.kind === 'timelock' && snapshot.phase === 'opened') this.#funding ??= this.#newFunding(client, channel);
+    const arrival = arrivalOf(snapshot, this.#funding?.progress ?? null);
+    const coming = snapshot.phase === 'confirming' || (snapshot.kind === 'timelock' && arrival.sat >= terms.minDepositSat);
+    this.#show({ name: coming ? 'confirming' : 'deposit', terms, snapshot, arrival });
+  }
+
+  #newFunding(client: Client, channel: Channel): Funding {
+    const { server, esplora } = this.host.settings();
+    return new Funding(channel, { server, esplora, terms: client.terms }, {
+      changed: () => {
+        if (this.#channel === channel) this.#place(channel.snapshot(), false);
+      },
+      problem: (error) => this.host.problem(error),
+    });
   }
 
   #settle(snapshot: ChannelSnapshot, statement: Statement): void {
@@ -328,19 +389,8 @@ export class Player {
       name: 'watching',
       terms,
       snapshot,
-      playing: { status, position, duration, notice: this.#currentNotice(snapshot, playback) },
+      playing: { status, position, duration, notice: currentNotice(snapshot, playback, this.#notice) },
     });
-  }
-
-  #currentNotice(snapshot: ChannelSnapshot, playback: Playback): Notice | null {
-    const left = snapshot.capacitySat * 1000n - snapshot.deliveredMsat;
-    if (left < snapshot.priceMsat) return 'spent';
-    if (this.#notice === 'expiring' || this.#notice === 'spent') return this.#notice;
-    if (!snapshot.attached || playback.problem === 'network') return 'reconnecting';
-    if (this.#notice && playback.problem === 'unpaid') return this.#notice;
-    if (playback.problem === 'unpaid' && playback.stalled) return 'waiting_for_payment';
-    if (snapshot.unit === 'second' && left < snapshot.priceMsat * NEARLY_SPENT_SECONDS) return 'nearly_spent';
-    return null;
   }
 
   #endPlayback(): void {
@@ -361,22 +411,5 @@ export class Player {
   #show(state: PlayerState): void {
     this.state = state;
     this.host.changed(state);
-  }
-}
-
-/** Problems that leave the deposit as it is, and what to tell of them. A refusal while paused is what pausing means. */
-function noticeFor(code: string): Notice | null {
-  switch (code) {
-    case 'ahead_of_delivery':
-      return 'price_refused';
-    case 'over_budget':
-      return 'over_budget';
-    case 'deposit_spent':
-    case 'exceeds_capacity':
-      return 'spent';
-    case 'expiring':
-      return 'expiring';
-    default:
-      return null;
   }
 }

@@ -2,6 +2,8 @@
  * What the widget shows: one of these at a time.
  *
  * ```text
+ *   restore: the viewer's words bring a deposit here that was made elsewhere; then as if money were at work here
+ *
  *            Watch                choose             money seen          enough confirmations
  *   idle ──> connecting ──> offer ──────> deposit ──────────> confirming ──────────> ready ──> watching
  *                │                                                                     ▲          │ Stop
@@ -13,13 +15,16 @@
  */
 import type { ChannelSnapshot, Statement, Terms } from 'rillpay';
 import type { Failure } from './failures';
+import { unitsFor } from './format';
 
 export type PlayerState =
   | { name: 'idle' }
+  | { name: 'restore'; busy: boolean; failure: Failure | null }
   | { name: 'connecting' }
-  | { name: 'offer'; terms: Terms; choices: Choice[]; chosen: number; opening: boolean }
-  | { name: 'deposit'; terms: Terms; snapshot: ChannelSnapshot }
-  | { name: 'confirming'; terms: Terms; snapshot: ChannelSnapshot }
+  /** `nothingFound`: the viewer's words are known now, but no deposit of theirs is at work at this site. */
+  | { name: 'offer'; terms: Terms; choices: Choice[]; chosen: number; opening: boolean; nothingFound: boolean }
+  | { name: 'deposit'; terms: Terms; snapshot: ChannelSnapshot; arrival: Arrival }
+  | { name: 'confirming'; terms: Terms; snapshot: ChannelSnapshot; arrival: Arrival }
   /** Everything is there; the viewer's press starts the video, so that nobody pays who has walked off meanwhile. */
   | { name: 'ready'; terms: Terms; snapshot: ChannelSnapshot; resumed: boolean }
   | { name: 'watching'; terms: Terms; snapshot: ChannelSnapshot; playing: Playing }
@@ -32,12 +37,25 @@ export type PlayerState =
 /** An amount to put in and how long it lasts. */
 export interface Choice {
   sat: bigint;
-  /** Units of price it buys. */
+  /** Units of price it buys; no more than there can be payments. */
   units: bigint;
 }
 
+/** How far the viewer's payment has come. */
+export interface Arrival {
+  /** What arrived, confirmed or not; 0 before anything did. */
+  sat: bigint;
+  /** Confirmations there are and confirmations there have to be. */
+  done: number;
+  needed: number;
+  /** What the page's own wallet holds and could be put in instead of a new payment; 0 if that would not do. */
+  spareSat: bigint;
+  /** What keeps the page from putting it in; it tries again by itself. */
+  failure: Failure | null;
+}
+
 /** What is worth telling beside the running meter. */
-export type Notice = 'reconnecting' | 'waiting_for_payment' | 'price_refused' | 'over_budget' | 'nearly_spent' | 'spent' | 'expiring';
+export type Notice = 'reconnecting' | 'waiting_for_payment' | 'price_refused' | 'over_budget' | 'nearly_spent' | 'spent' | 'payments_spent' | 'expiring';
 
 export interface Playing {
   status: 'playing' | 'paused' | 'loading' | 'ended';
@@ -55,7 +73,7 @@ const PRESET_SECONDS = [600n, 1800n, HOUR];
  * bounds. Priced by byte or request, multiples of the page's amount or of the least deposit.
  */
 export function choicesFor(terms: Terms, asked: bigint | null): { choices: Choice[]; chosen: number } {
-  const { priceMsat, minDepositSat: min, maxDepositSat: max } = terms;
+  const { priceMsat, minDepositSat: min, maxDepositSat: max, maxPayments } = terms;
   const clamp = (sat: bigint) => (sat < min ? min : sat > max ? max : sat);
   const presets =
     terms.unit === 'second'
@@ -64,7 +82,7 @@ export function choicesFor(terms: Terms, asked: bigint | null): { choices: Choic
   const preferred = clamp(asked ?? (presets[presets.length - 1] as bigint));
   const amounts = [...new Set([...presets.map(clamp), preferred])].sort((a, b) => (a < b ? -1 : 1));
   return {
-    choices: amounts.map((sat) => ({ sat, units: priceMsat > 0n ? (sat * 1000n) / priceMsat : 0n })),
+    choices: amounts.map((sat) => ({ sat, units: unitsFor(sat, priceMsat, maxPayments) })),
     chosen: amounts.indexOf(preferred),
   };
 }

@@ -1,7 +1,7 @@
-/** The real server as a child process: `rillpay-server demo`, on a free port and a folder of its own. */
+/** The real server as a child process, on a free port and a folder of its own. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -11,7 +11,7 @@ const root = path.resolve(import.meta.dirname, '../../..');
 const PROGRAM = process.env.RILLPAY_SERVER ?? path.join(root, 'target/debug/rillpay-server');
 const START_MS = 60_000;
 
-async function freePort() {
+export async function freePort() {
   const probe = net.createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address();
@@ -20,23 +20,36 @@ async function freePort() {
   return port;
 }
 
+/** `rillpay-server demo`: with a chain, a wallet and the page of its own. */
 export class DemoServer {
   #child = null;
   #said = '';
 
-  static async start() {
-    const server = new DemoServer();
-    server.port = await freePort();
-    server.origin = `http://127.0.0.1:${server.port}`;
-    server.data = mkdtempSync(path.join(tmpdir(), 'rillpay-e2e-'));
+  /** `options` go to the program; `chain` is the folder of another demo's chain, to go on with as a site that knows nothing of it. */
+  static async start({ options = [], chain = null } = {}) {
+    const server = new this();
+    server.options = options;
+    await server.prepare();
+    if (chain !== null) cpSync(chain, path.join(server.data, 'chain'), { recursive: true });
     await server.run();
     return server;
+  }
+
+  async prepare() {
+    this.port = await freePort();
+    this.origin = `http://127.0.0.1:${this.port}`;
+    this.data = mkdtempSync(path.join(tmpdir(), 'rillpay-e2e-'));
+  }
+
+  /** What the program is told. */
+  get arguments() {
+    return ['demo', '--port', String(this.port), '--data', this.data, ...this.options];
   }
 
   /** Starts the program, again if need be, on the same port and folder. */
   async run() {
     this.#said = '';
-    this.#child = spawn(PROGRAM, ['demo', '--port', String(this.port), '--data', this.data], { cwd: root });
+    this.#child = spawn(PROGRAM, this.arguments, { cwd: root });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on('data', (text) => (this.#said = (this.#said + text).slice(-8_000)));
     }
@@ -68,6 +81,17 @@ export class DemoServer {
   async close() {
     await this.kill();
     rmSync(this.data, { recursive: true, force: true });
+  }
+
+  /** Asks the demo's wallet or miner for something. */
+  async demo(route, body) {
+    const response = await fetch(`${this.origin}/demo/${route}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${route}: ${response.status} ${await response.text()}`);
+    return response.json();
   }
 
   /** What the server's Esplora answers, as JSON. */

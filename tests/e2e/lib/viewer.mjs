@@ -1,5 +1,5 @@
 /** Emma: one browser profile, and what she does and sees on the demo page. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
@@ -76,6 +76,11 @@ export class Viewer {
     return Number(digits);
   }
 
+  /** The names of what the page has loaded. */
+  fetched() {
+    return this.page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname.split('/').at(-1)));
+  }
+
   /** Seconds into the video. */
   position() {
     return this.page.evaluate(() => document.querySelector('rillpay-player').shadowRoot.querySelector('video').currentTime);
@@ -91,9 +96,36 @@ export class Viewer {
     }
   }
 
+  /** The recovery words, as someone would copy them from the screen. */
+  async notesWords() {
+    await this.page.locator('rillpay-player summary').click();
+    await this.press('words');
+    const words = await this.page.locator('rillpay-player .words li').allInnerTexts();
+    await this.press('words');
+    await this.page.locator('rillpay-player summary').click();
+    return words.map((word) => word.trim()).join(' ');
+  }
+
+  /** Saves the refund file and gives its text. */
+  async savesRefundFile() {
+    await this.page.locator('rillpay-player summary').click();
+    const offered = this.page.waitForEvent('download');
+    await this.press('refund-file');
+    const file = await (await offered).path();
+    await this.page.locator('rillpay-player summary').click();
+    return readFileSync(file, 'utf8');
+  }
+
+  /** Types recovery words on a page that knows nothing yet. */
+  async restores(words) {
+    await this.press('have-words');
+    await this.named('words-typed').fill(words);
+    await this.press('restore');
+  }
+
   /** From the poster to a deposit that has arrived. */
   async deposits() {
-    await this.press('watch');
+    if ((await this.state()) !== 'offer') await this.press('watch');
     await this.reaches('offer');
     await this.press('continue');
     await this.reaches('deposit');

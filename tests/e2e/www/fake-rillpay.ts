@@ -4,12 +4,14 @@
  *
  * The page's script steers it through `globalThis.fake`.
  */
-import type { ChannelEvent, ChannelSnapshot, ClientOptions, RillpayError, Statement, Terms } from '../../../pkg/index';
+import type { ChannelEvent, ChannelSnapshot, ClientOptions, RillpayError, Safety, Statement, Terms } from '../../../pkg/index';
 
 const TXID = '8f3c1f0e7d5b4a29a6c1e2d3f4b5968778695a4b3c2d1e0f9a8b7c6d5e4f3a2b';
 const WORDS = 'orbit velvet lunar maple ribbon cactus gentle harbor pioneer sunset timber wisdom';
 
 const terms: Terms = {
+  kind: 'cltv',
+  maxPayments: null,
   network: 'regtest',
   nodeKey: '02'.padEnd(66, 'a'),
   unit: 'second',
@@ -26,23 +28,28 @@ const address = '2NByiBUaEXrhmqAsg7BbLpcQSAQs1EDwt5w';
 
 const fresh: ChannelSnapshot = {
   id: 'fake',
+  kind: 'cltv',
   phase: 'opened',
   address,
+  fundingAddress: address,
   uri: `bitcoin:${address}?amount=0.036`,
   depositSat: 3_600_000n,
   capacitySat: 0n,
   confirmations: 0,
   confirmationsRequired: 1,
   fundingTxid: null,
+  paymentsLeft: null,
   paidSat: 0n,
   deliveredMsat: 0n,
   priceMsat: terms.priceMsat,
   unit: 'second',
   expiryHeight: 1210,
+  refundHeight: 1210,
   tipHeight: 202,
   attached: true,
   paused: false,
   session: 'fake-session',
+  evictableBeforeExpiry: false,
   statement: null,
 };
 
@@ -94,6 +101,11 @@ class FakeChannel {
     return statement;
   }
 
+  async fund(): Promise<string> {
+    this.set({ phase: 'confirming', capacitySat: this.#snapshot.depositSat });
+    return TXID;
+  }
+
   async refundKit() {
     return { text: '{}', filename: 'refund.json' };
   }
@@ -122,7 +134,10 @@ const fake = {
   /** Answer `connect` with a channel that differs from a fresh one in this, as after a reload. */
   preset: null as Partial<ChannelSnapshot> | null,
   channel: null as FakeChannel | null,
-  persistent: true,
+  /** What differs from a browser that keeps everything. */
+  safety: {} as Partial<Safety>,
+  /** What differs from the terms above. */
+  terms: {} as Partial<Terms>,
   /** `stop` waits for it. */
   held: Promise.resolve(),
   /** Every amount that the page reported as received. */
@@ -139,7 +154,7 @@ globalThis.fake = Object.assign(fake, globalThis.fake);
 export async function initAsync(): Promise<void> {}
 
 export class Client {
-  readonly terms = terms;
+  readonly terms = { ...terms, ...fake.terms };
 
   static async connect(_options: ClientOptions): Promise<Client> {
     if (fake.refuse !== null) throw rillpayError(fake.refuse);
@@ -160,8 +175,8 @@ export class Client {
     return WORDS;
   }
 
-  get persistent(): boolean {
-    return fake.persistent;
+  get safety(): Safety {
+    return { persistent: true, evictionDays: null, privateMode: false, ...fake.safety };
   }
 
   disconnect(): void {

@@ -1,9 +1,9 @@
 /**
  * Pictures of the page in every state, for people to look at: target/screens/STATE-WIDTH-SCHEME-LANGUAGE.png.
  *
- *   node tests/e2e/www/screens.mjs [STATE...]
+ *   node tests/e2e/www/screens.mjs [--look=WIDTH-SCHEME-LANGUAGE] [STATE...]
  *
- * The module is a fake (fake-rillpay.ts); the video is the real clip. On the way it checks what can be checked here:
+ * The modules are fakes (fake-rillpay.ts, fake-wallet.ts); the video is the real clip. On the way it checks what can be checked here:
  * that no word of the trade is on the page, that nothing is wider than the page, that each second that was fetched is
  * counted once at its real length, that a pause fetches nothing, and that the page's own console stays silent.
  */
@@ -31,14 +31,24 @@ for (const width of [1280, 360])
   for (const scheme of ['light', 'dark']) for (const lang of ['en', 'zh-CN']) looks.push({ width, scheme, lang });
 
 const OPEN = { phase: 'open', capacitySat: 3_600_000n, confirmations: 1, fundingTxid: 'ab'.repeat(32) };
-const player = (page) => page.locator('rillpay-player');
+const EMPTY = { confirmedSat: 0n, pendingSat: 0n, heldSat: 0n, immatureSat: 0n };
+const TIMELOCK = { kind: 'timelock', paymentsLeft: 3_600, address: 'bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080', depositSat: 3_602_000n };
+const WORDS = 'orbit velvet lunar maple ribbon cactus gentle harbor pioneer sunset timber wisdom';
+/** The page of a state, by the beginning of its name, and the element that is looked at. */
+const PAGES = { wallet: 'rillpay-wallet', refund: 'rillpay-refund' };
+const pageOf = (name) => Object.keys(PAGES).find((page) => name.startsWith(`${page}-`)) ?? null;
+const ELEMENTS = 'rillpay-player, rillpay-wallet, rillpay-refund';
+const player = (page) => page.locator(ELEMENTS);
 const named = (page, name) => player(page).locator(`[data-name=${name}]`).first();
 const watch = (page) => named(page, 'watch').click();
 const state = (page, name) => page.waitForFunction((wanted) => document.querySelector('rillpay-player').state === wanted, name);
 
 /** Tells the fake, which comes with the first press, what it is to answer. */
-async function preset(page, { refused, channel, persistent = true }) {
-  await page.evaluate((answers) => (globalThis.fake = answers), { refuse: refused ?? null, preset: channel ?? null, persistent });
+async function preset(page, { refused, channel, safety = {}, terms = {}, wallet = {} }) {
+  await page.evaluate((answers) => Object.assign(globalThis, answers), {
+    fake: { refuse: refused ?? null, preset: channel ?? null, safety, terms },
+    fakeWallet: wallet,
+  });
 }
 
 async function playing(page, change = {}) {
@@ -135,11 +145,98 @@ const STATES = {
     await state(page, 'returned');
   },
   safety: async (page) => {
-    await preset(page, { channel: OPEN, persistent: false });
+    await preset(page, { channel: { ...OPEN, evictableBeforeExpiry: true }, safety: { persistent: false, evictionDays: 7 } });
     await watch(page);
     await state(page, 'ready');
     await player(page).locator('summary').click();
     await named(page, 'words').click();
+  },
+  restore: async (page) => {
+    await named(page, 'have-words').click();
+    await named(page, 'words-typed').fill(WORDS.split(' ').slice(0, 9).join(' '));
+  },
+  'restore-wrong': async (page) => {
+    await preset(page, { refused: 'invalid_words' });
+    await STATES.restore(page);
+    await named(page, 'restore').click();
+    await player(page).locator('[role=alert]').waitFor();
+  },
+  'restore-nothing': async (page) => {
+    await STATES.restore(page);
+    await named(page, 'restore').click();
+    await named(page, 'nothing-found').waitFor();
+  },
+  'deposit-may-be-lost': async (page) => {
+    await preset(page, { channel: { evictableBeforeExpiry: true }, safety: { persistent: false, evictionDays: 7 } });
+    await watch(page);
+    await named(page, 'may-be-lost').waitFor();
+  },
+  private: async (page) => {
+    await preset(page, { safety: { privateMode: true } });
+    await watch(page);
+    await state(page, 'failed');
+  },
+  'timelock-deposit': async (page) => {
+    await preset(page, { channel: TIMELOCK, wallet: { balance: { ...EMPTY, confirmedSat: 3_000_000n } } });
+    await watch(page);
+    await named(page, 'from-wallet').waitFor();
+  },
+  'timelock-confirming': async (page) => {
+    await preset(page, { channel: TIMELOCK, wallet: { balance: { ...EMPTY, pendingSat: 3_602_000n } } });
+    await watch(page);
+    await state(page, 'confirming');
+  },
+  'timelock-watching': async (page) => {
+    await playing(page, { ...TIMELOCK, paymentsLeft: 3_564 });
+  },
+  'wallet-receive': async (page) => {
+    await named(page, 'balance').waitFor();
+  },
+  'wallet-empty': async (page) => {
+    await page.waitForFunction(() => globalThis.fakeWallet);
+    await page.evaluate((empty) => Object.assign(globalThis.fakeWallet, { balance: empty, history: [] }), EMPTY);
+    await named(page, 'refresh').click();
+    await named(page, 'words').waitFor({ state: 'attached' });
+    await player(page).locator('summary').click();
+    await named(page, 'words').click();
+  },
+  'wallet-send': async (page) => {
+    await named(page, 'send').click();
+    await named(page, 'to').fill('bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry');
+    await named(page, 'sat').fill('250000');
+  },
+  'wallet-check': async (page) => {
+    await STATES['wallet-send'](page);
+    await named(page, 'review').click();
+    await named(page, 'confirm').waitFor();
+  },
+  'wallet-sent': async (page) => {
+    await STATES['wallet-check'](page);
+    await named(page, 'confirm').click();
+    await named(page, 'sent-txid').waitFor();
+  },
+  'wallet-short': async (page) => {
+    await STATES['wallet-send'](page);
+    await page.evaluate(() => (globalThis.fakeWallet.refuse = { quote: 'insufficient_funds', sync: 'chain_unreachable' }));
+    await named(page, 'review').click();
+    await named(page, 'problem').waitFor();
+    await named(page, 'refresh').click();
+  },
+  'refund-ask': async () => {},
+  'refund-invalid': async (page) => {
+    await page.evaluate(() => (globalThis.fakeWallet = { refuse: { read: 'invalid_refund_file' } }));
+    await named(page, 'file').setInputFiles({ name: 'refund.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
+    await named(page, 'invalid').waitFor();
+  },
+  'refund-waiting': async (page) => {
+    await named(page, 'file').setInputFiles({ name: 'refund.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
+    await named(page, 'chain').waitFor();
+  },
+  'refund-sent': async (page) => {
+    await page.evaluate(() => (globalThis.fakeWallet = { height: 1_214 }));
+    await STATES['refund-waiting'](page);
+    await named(page, 'send').click();
+    await named(page, 'txid').waitFor();
   },
   unreachable: failing('terms_unreachable'),
   'another-tab': failing('another_tab'),
@@ -161,7 +258,7 @@ const STATES = {
 };
 
 function build() {
-  const config = demo({ rillpay: path.join(here, 'fake-rillpay.ts'), out: dist });
+  const config = demo({ rillpay: path.join(here, 'fake-rillpay.ts'), wallet: path.join(here, 'fake-wallet.ts'), out: dist, pages: ['demo', 'wallet', 'refund'] });
   return new Promise((resolve, reject) =>
     webpack(config, (error, stats) => (error || stats.hasErrors() ? reject(error ?? new Error(stats.toString('errors-only'))) : resolve())),
   );
@@ -179,11 +276,12 @@ async function picture(browser, name, look) {
   // The browser itself notes failed requests; the page must write nothing.
   page.on('console', (message) => message.text().startsWith('Failed to load resource') || complaints.push(message.text()));
   try {
-    await page.goto(`http://127.0.0.1:${server.address().port}/?lang=${lang}`);
-    await page.waitForFunction(() => document.querySelector('rillpay-player').shadowRoot?.querySelector('[data-name=watch]'));
+    const at = pageOf(name);
+    await page.goto(`http://127.0.0.1:${server.address().port}/${at === null ? '' : `${at}.html`}?lang=${lang}`);
+    await page.waitForFunction((elements) => document.querySelector(elements).shadowRoot?.querySelector('[data-name], .panel'), ELEMENTS);
     await STATES[name](page, traffic);
     await page.waitForTimeout(500);
-    const words = await page.evaluate(() => document.body.innerText + document.querySelector('rillpay-player').shadowRoot.querySelector('.card').innerText);
+    const words = await page.evaluate((elements) => document.body.innerText + document.querySelector(elements).shadowRoot.querySelector('.card').innerText, ELEMENTS);
     assert.doesNotMatch(words, FORBIDDEN, `${name}: words of the trade`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert.ok(wide <= 0, `${name}: ${wide} px too wide`);
@@ -198,15 +296,17 @@ async function picture(browser, name, look) {
 
 await build();
 mkdirSync(out, { recursive: true });
-const chosen = process.argv.slice(2);
+const only = process.argv.find((arg) => arg.startsWith('--look='))?.slice('--look='.length);
+const chosen = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
+const wanted = looks.filter(({ width, scheme, lang }) => only === undefined || only === `${width}-${scheme}-${lang}`);
 const browser = await chromium.launch({ executablePath: find('chromium'), args: ARGS });
 let failures = 0;
 try {
   for (const name of chosen.length ? chosen : Object.keys(STATES)) {
     // Two at a time: a video must play in each.
     const results = [];
-    for (let i = 0; i < looks.length; i += 2) {
-      results.push(...(await Promise.allSettled(looks.slice(i, i + 2).map((look) => picture(browser, name, look)))));
+    for (let i = 0; i < wanted.length; i += 2) {
+      results.push(...(await Promise.allSettled(wanted.slice(i, i + 2).map((look) => picture(browser, name, look)))));
     }
     const bad = results.filter(({ status }) => status === 'rejected');
     failures += bad.length;

@@ -71,3 +71,26 @@ export const EXPECTED = {
   error: { name: 'RillpayError', code: 'invalid_words', fault: 'misuse', real: true },
   client: 'function',
 };
+
+/** A guest that opens no wallet loads none; one that does loads its module once. */
+export const WALLET_GUEST = `
+const modules = () => performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('.wasm')).length;
+const result = {};
+try {
+  const wallet = await import('rillpay/wallet');
+  result.before = modules();
+  result.error = await wallet.readRefundKit('junk').catch(({ name, code, fault }) => ({ name, code, fault }));
+  result.options = await wallet.openWallet({ server: 'http://video.example' }).catch(({ code }) => code);
+  result.after = modules();
+} catch (error) {
+  result.failed = String(error.stack ?? error);
+}
+globalThis.result = result;
+`;
+
+export const WALLET_EXPECTED = {
+  before: 0,
+  error: { name: 'RillpayError', code: 'invalid_refund_file', fault: 'misuse' },
+  options: 'invalid_argument',
+  after: 1,
+};

@@ -73,6 +73,14 @@ export const parts = css`
     font-size: 15px;
     color: rgb(255 255 255 / 0.88);
   }
+  .cover .under {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    justify-content: space-between;
+    gap: 0 24px;
+    width: 100%;
+  }
   .wait {
     position: absolute;
     inset: 0;
@@ -184,8 +192,22 @@ export const parts = css`
   button.wide {
     width: 100%;
   }
+  button.quiet {
+    min-height: 32px;
+    padding: 4px 0;
+    border: 0;
+    background: none;
+    color: inherit;
+    font-size: 14px;
+    font-weight: 400;
+    text-decoration: underline;
+    text-underline-offset: 3px;
+  }
   button:disabled {
     cursor: default;
+    opacity: 0.5;
+  }
+  button:disabled:has(.spinner) {
     opacity: 0.75;
   }
   :focus-visible {
@@ -261,6 +283,39 @@ export const parts = css`
   progress::-moz-progress-bar {
     background: var(--accent);
     border-radius: 3px;
+  }
+  h3 {
+    margin: 6px 0 0;
+    font-size: 15px;
+    font-weight: 650;
+  }
+  form {
+    display: grid;
+    gap: 16px;
+    min-width: 0;
+  }
+  .entry {
+    display: grid;
+    gap: 6px;
+    min-width: 0;
+  }
+  .entry .label {
+    font-size: 14px;
+    font-weight: 600;
+  }
+  input:not([type]),
+  input[type='text'],
+  select,
+  textarea {
+    width: 100%;
+    min-height: 44px;
+    padding: 10px 14px;
+    border: 1px solid var(--line);
+    border-radius: 12px;
+    background: var(--raised);
+    color: var(--text);
+    font: inherit;
+    resize: vertical;
   }
   code {
     font:

@@ -268,6 +268,14 @@ export const views = css`
     }
   }
   @container (max-width: 420px) {
+    .cover {
+      gap: 8px;
+      padding-block: 12px;
+    }
+    .cover button.big {
+      min-height: 46px;
+      padding-block: 9px;
+    }
     .controls {
       gap: 4px;
     }

@@ -5,7 +5,18 @@ export const en: Texts = {
   defaultTitle: 'Video',
   watch: 'Watch',
   payBySecond: 'Pay only for the seconds you watch',
+  haveWords: 'I have recovery words',
   connecting: 'Asking for the price…',
+  restore: {
+    title: 'Bring your deposit here',
+    text: 'Type the twelve words that you wrote down when you paid at this site. Your deposit then goes on here; if the video still runs on another device, it stops there.',
+    label: 'Recovery words',
+    hint: 'The words are the key to your money. They stay in this browser and are sent to nobody.',
+    action: 'Find my deposit',
+    busy: 'Looking for it…',
+    back: 'Back',
+    nothingFound: 'No deposit of these words is at work at this site: it has ended, and what was left came back to you. You can put in a new one.',
+  },
 
   price: {
     second: (price) => `${price} per second`,
@@ -29,6 +40,7 @@ export const en: Texts = {
   deposit: {
     title: 'Put in your deposit',
     lead: (mbtc, btc) => `Send ${mbtc} (${btc}) from your Bitcoin wallet.`,
+    withFee: 'That includes the Bitcoin network’s fee.',
     amount: 'Amount',
     address: 'Address',
     copy: 'Copy',
@@ -43,6 +55,7 @@ export const en: Texts = {
     tooSmall: (arrived, least) =>
       `${arrived} arrived, but at least ${least} in one payment is needed. You can send the full amount again; what arrived stays yours: see “Your money’s safety”.`,
     cancel: 'Not now',
+    fromWallet: (amount) => `Use ${amount} from your wallet here`,
   },
   confirming: {
     title: 'Payment seen',
@@ -70,6 +83,7 @@ export const en: Texts = {
     timeLeft: 'Time left',
     unitsLeft: 'Left to receive',
     depositLeft: 'Deposit left',
+    paymentsLeft: (count) => `${count} payments are left in this deposit.`,
     delivered: {
       second: (time) => `${time} of video delivered to you. You pay for that and nothing else.`,
       byte: (count) => `${count} bytes delivered to you. You pay for that and nothing else.`,
@@ -88,6 +102,7 @@ export const en: Texts = {
     over_budget: 'The spending limit set for this site is reached, so nothing more is paid.',
     nearly_spent: 'Less than half a minute of your deposit is left.',
     spent: 'Your deposit is used up. Stop to finish; you can then put in a new one.',
+    payments_spent: 'This deposit has made all the payments it can. Stop to get the rest back; you can then put in a new one.',
     expiring: 'The time for this deposit is almost over. Stop now to get the rest back at once; otherwise you can take it back later.',
   },
   settling: { title: 'Settling…', text: 'The site gets what it delivered, the rest comes back to you.' },
@@ -117,14 +132,26 @@ export const en: Texts = {
   safety: {
     title: 'Your money’s safety',
     intro:
-      'Even a dishonest site could take only a small, fixed amount more than what it delivered. If it disappears, you can take your whole deposit back by yourself after some time, with the file or the words below, even without this page.',
-    file: 'Save your refund file',
-    fileText: 'A file with ready-made refunds. Any Bitcoin tool can send them once the deposit’s time is over.',
+      'Even a dishonest site could take only a small, fixed amount more than what it delivered. And if you lose this browser, or the site disappears, there is a way back to your money for each.',
+    wordsTitle: 'On another device: your recovery words',
+    wordsText:
+      'Twelve words are the key to your money here. Should this browser lose what it stored, or to go on elsewhere, open this page there, press “I have recovery words” and type them: watch on, or stop and get the rest back. Write them on paper and show them to nobody: whoever has the words has the money.',
     words: 'Recovery words',
-    wordsText: 'Twelve words that are the key to your money here. Write them down and show them to nobody.',
     showWords: 'Show the words',
     hideWords: 'Hide the words',
-    notPersistent: 'This browser may delete what the page stores. Save the refund file before you close the page.',
+    fileTitle: 'Without the site: your refund file',
+    fileText: (when) =>
+      `If the site never settles, your whole deposit comes back to you ${when}. This file holds ready-made refunds to an address that only your words open. The refund page, or any Bitcoin tool, can send them; neither this page nor the site is needed.`,
+    fromBlock: (block, time) => `from block ${block} on, in about ${time}`,
+    afterTerm: 'once its time is over',
+    file: 'Save your refund file',
+    fileLater: 'You can save it as soon as the Bitcoin network has confirmed your deposit.',
+    refundPage: 'Open the refund page',
+    walletPage: 'Open your wallet',
+    privateWindow: 'This is a private window: all that it stores is gone when you close it. Write down the words first.',
+    evictable: (days) =>
+      `This browser deletes what a page stored if you do not come back for ${days}, and a deposit can last longer. Write down the words or save the refund file before you leave. Adding this page to your home screen helps, too.`,
+    notPersistent: 'This browser may delete what the page stores when space runs short. Write down the words or save the refund file before you leave.',
     failed: 'That did not work. Please try again.',
   },
   failures: {
@@ -132,9 +159,12 @@ export const en: Texts = {
     incompatible: { title: 'This site’s terms do not fit', text: 'The page and the site’s server do not agree on how to pay, so nothing was paid.' },
     another_tab: { title: 'Already open in another tab', text: 'Your deposit is in use in another tab of this browser. Go on watching there, or close that tab and try again.' },
     taken_over: { title: 'Watching somewhere else', text: 'Another tab or device has taken over your deposit. Nothing is paid from here.' },
-    storage_blocked: { title: 'This browser keeps nothing for the page', text: 'Without storage your money would not be safe here. Leave private browsing or allow this site to store data, then try again.' },
+    storage_blocked: { title: 'This browser keeps nothing for the page', text: 'Without storage your money would not be safe here. Use an ordinary window instead of a private one, or allow this site to store data; then try again.' },
     storage_full: { title: 'No room left', text: 'This device has no room left to keep your money safe. Free some space and try again; nothing is paid meanwhile.' },
     framed: { title: 'Open this page by itself', text: 'Inside another site’s page the browser may lose what keeps your money safe. Open the video on its own page to pay.' },
+    private_window: { title: 'Not in a private window', text: 'A private window forgets the key to your money when you close it, so no deposit is taken here. Open this page in an ordinary window to pay.' },
+    invalid_words: { title: 'These are not recovery words', text: 'Check the spelling and the order: there are twelve English words, and each counts.' },
+    other_words: { title: 'Another key is already here', text: 'This browser already keeps other recovery words for this site, perhaps with money. Use another browser or profile for these words.' },
     unsupported: { title: 'This browser cannot play it', text: 'Please use a current version of Chrome, Edge, Firefox or Safari over a secure connection.' },
     too_small: { title: 'The deposit is too small', text: 'Less arrived than the site asks for. Nothing was paid from it, and you can take it back: see “Your money’s safety”.' },
     unavailable: { title: 'The site is busy', text: 'It cannot take payments at the moment. Please try again in a while.' },

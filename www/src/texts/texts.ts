@@ -13,7 +13,17 @@ export interface Texts {
   defaultTitle: string;
   watch: string;
   payBySecond: string;
+  haveWords: string;
   connecting: string;
+  restore: Heading & {
+    label: string;
+    /** What to be careful of. */
+    hint: string;
+    action: string;
+    busy: string;
+    back: string;
+    nothingFound: string;
+  };
 
   price: { second: (price: string) => string; byte: (price: string) => string; request: (price: string) => string };
   offer: {
@@ -30,6 +40,8 @@ export interface Texts {
   deposit: {
     title: string;
     lead: (mbtc: string, btc: string) => string;
+    /** The page puts it in, and that costs a fee. */
+    withFee: string;
     amount: string;
     address: string;
     copy: string;
@@ -43,6 +55,8 @@ export interface Texts {
     bounds: (least: string, most: string) => string;
     tooSmall: (arrived: string, least: string) => string;
     cancel: string;
+    /** Pays with what is in the page's own wallet. */
+    fromWallet: (amount: string) => string;
   };
   confirming: {
     title: string;
@@ -64,6 +78,7 @@ export interface Texts {
     timeLeft: string;
     unitsLeft: string;
     depositLeft: string;
+    paymentsLeft: (count: string) => string;
     /** Says what was delivered, and that nothing else is owed. */
     delivered: { second: (time: string) => string; byte: (count: string) => string; request: (count: string) => string };
     ahead: (amount: string) => string;
@@ -95,12 +110,24 @@ export interface Texts {
   safety: {
     title: string;
     intro: string;
-    file: string;
-    fileText: string;
-    words: string;
+    wordsTitle: string;
     wordsText: string;
+    words: string;
     showWords: string;
     hideWords: string;
+    fileTitle: string;
+    /** `when` is one of the two below. */
+    fileText: (when: string) => string;
+    fromBlock: (block: string, time: string) => string;
+    afterTerm: string;
+    file: string;
+    /** While the deposit is not confirmed. */
+    fileLater: string;
+    refundPage: string;
+    walletPage: string;
+    privateWindow: string;
+    /** The deposit may outlive what the browser stores. */
+    evictable: (days: string) => string;
     notPersistent: string;
     failed: string;
   };

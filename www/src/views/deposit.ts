@@ -1,7 +1,9 @@
 /** Where to pay, and then how far the confirmation has come. */
 import { html, nothing, type TemplateResult } from 'lit';
+import type { Failure } from '../failures';
 import type { PlayerState } from '../state';
-import { checkIcon, copyIcon } from './icons';
+import { field } from './field';
+import { alertIcon } from './icons';
 import { qrCode } from './qr';
 import { safety } from './safety';
 import { heading, money, spinner, type View } from './view';
@@ -9,55 +11,53 @@ import { heading, money, spinner, type View } from './view';
 type Deposit = Extract<PlayerState, { name: 'deposit' }>;
 type Confirming = Extract<PlayerState, { name: 'confirming' }>;
 
-export function depositView({ terms, snapshot }: Deposit, view: View): TemplateResult {
-  const { texts, format } = view;
-  const { depositSat, capacitySat, address, uri } = snapshot;
+export function depositView({ terms, snapshot, arrival }: Deposit, view: View): TemplateResult {
+  const { texts, format, act } = view;
+  const { depositSat, address, uri } = snapshot;
   const words = texts.deposit;
-  const tooSmall = capacitySat > 0n && capacitySat < terms.minDepositSat;
+  const copying = { copied: view.copied, said: words.copied, copy: act.copy };
+  const tooSmall = arrival.sat > 0n && arrival.sat < terms.minDepositSat;
   return html`
     ${heading(words.title)}
-    <p>${words.lead(format.mbtc(depositSat), format.btc(depositSat))}</p>
+    <p>${words.lead(format.mbtc(depositSat), format.btc(depositSat))} ${snapshot.kind === 'timelock' ? words.withFee : nothing}</p>
     <div class="pay">
       ${qrCode(uri, words.qr)}
       <div class="fields">
-        ${field('amount', words.amount, format.btc(depositSat), words.copyAmount, format.btc(depositSat).replace(/[^\d.]/g, ''), view)}
-        ${field('address', words.address, address, words.copyAddress, address, view)}
+        ${field({ name: 'amount', label: words.amount, shown: format.btc(depositSat), copyLabel: words.copyAmount, text: format.plainBtc(depositSat) }, copying)}
+        ${field({ name: 'address', label: words.address, shown: address, copyLabel: words.copyAddress, text: address }, copying)}
         <a class="button" part="button" href=${uri}>${words.openWallet}</a>
         <p class="soft">${words.bounds(format.mbtc(terms.minDepositSat), format.mbtc(terms.maxDepositSat))}</p>
       </div>
     </div>
+    ${arrival.spareSat > 0n
+      ? html`<button part="button" data-name="from-wallet" @click=${act.useWallet}>${words.fromWallet(format.mbtc(arrival.spareSat))}</button>`
+      : nothing}
     ${tooSmall
-      ? html`<p class="notice" role="alert">${words.tooSmall(format.mbtc(capacitySat), format.mbtc(terms.minDepositSat))}</p>`
+      ? html`<p class="notice" role="alert">${words.tooSmall(format.mbtc(arrival.sat), format.mbtc(terms.minDepositSat))}</p>`
       : html`<p class="status">${spinner} <span><strong>${words.waiting}</strong> ${words.once}</span></p>`}
-    ${safety(view)}
+    ${hindrance(arrival.failure, view)} ${safety(view, true)}
   `;
 }
 
-export function confirmingView({ snapshot }: Confirming, view: View): TemplateResult {
+export function confirmingView({ arrival }: Confirming, view: View): TemplateResult {
   const { texts, format } = view;
-  const { capacitySat, confirmations, confirmationsRequired } = snapshot;
-  const progress = texts.confirming.progress(format.count(confirmations), format.count(confirmationsRequired));
+  const { sat, done, needed } = arrival;
+  const progress = texts.confirming.progress(format.count(done), format.count(needed));
   return html`
     ${heading(texts.confirming.title)}
-    <p>${texts.confirming.lead(format.mbtc(capacitySat))}</p>
-    <progress part="progress" aria-label=${progress} .max=${confirmationsRequired} .value=${confirmations}></progress>
+    <p>${texts.confirming.lead(format.mbtc(sat))}</p>
+    <progress part="progress" aria-label=${progress} .max=${needed} .value=${done}></progress>
     <p class="status">${spinner} <span><strong>${progress}</strong></span></p>
     <p class="soft">${texts.confirming.hint}</p>
-    <p hidden>${money(format, capacitySat, 'capacity')}</p>
-    ${safety(view)}
+    ${hindrance(arrival.failure, view)}
+    <p hidden>${money(format, sat, 'capacity')}</p>
+    ${safety(view, true)}
   `;
 }
 
-function field(name: string, label: string, shown: string, copyLabel: string, copyText: string, view: View): TemplateResult {
-  const copied = view.copied === name;
-  return html`
-    <div class="field">
-      <span class="label">${label}</span>
-      <code data-name=${name}>${shown}</code>
-      <button class="icon" part="button" aria-label=${copyLabel} title=${copyLabel} @click=${() => view.act.copy(name, copyText)}>
-        ${copied ? checkIcon : copyIcon}
-      </button>
-      ${copied ? html`<span class="copied" role="status">${view.texts.deposit.copied}</span>` : nothing}
-    </div>
-  `;
+/** What keeps a payment that has arrived from being put in. */
+function hindrance(failure: Failure | null, { texts }: View): TemplateResult | typeof nothing {
+  if (failure === null) return nothing;
+  const { title, text } = texts.failures[failure.kind];
+  return html`<p class="notice" role="alert" data-name="hindrance">${alertIcon}<span><strong>${title}.</strong> ${text}</span></p>`;
 }

@@ -8,9 +8,9 @@ import { code, heading, type View } from './view';
 type Failed = Extract<PlayerState, { name: 'failed' }>;
 
 /** A new attempt in this page and browser cannot help. */
-const FINAL: ReadonlySet<FailureKind> = new Set(['framed', 'unsupported']);
+const FINAL: ReadonlySet<FailureKind> = new Set(['framed', 'unsupported', 'private_window']);
 /** The words say all there is to know. */
-const PLAIN: ReadonlySet<FailureKind> = new Set(['another_tab', 'taken_over', 'framed']);
+const PLAIN: ReadonlySet<FailureKind> = new Set(['another_tab', 'taken_over', 'framed', 'private_window']);
 
 export function failedView({ failure, snapshot }: Failed, view: View): TemplateResult {
   const { texts, act } = view;

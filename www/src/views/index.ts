@@ -5,6 +5,7 @@ import { confirmingView, depositView } from './deposit';
 import { failedView } from './failed';
 import { expiredView, returnedView, settledView, settlingView } from './finish';
 import { offerView } from './offer';
+import { restoreView } from './restore';
 import { readyView, watchingView } from './watching';
 import { spinner, type View } from './view';
 
@@ -12,6 +13,8 @@ export function panel(state: PlayerState, view: View): TemplateResult | typeof n
   switch (state.name) {
     case 'idle':
       return nothing;
+    case 'restore':
+      return restoreView(state, view);
     case 'connecting':
       return html`<p class="status" tabindex="-1" data-focus>${spinner} <span>${view.texts.connecting}</span></p>`;
     case 'offer':

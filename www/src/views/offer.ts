@@ -1,17 +1,18 @@
 /** The price in words, and how much to put in. */
-import { html, type TemplateResult } from 'lit';
+import { html, nothing, type TemplateResult } from 'lit';
 import type { PlayerState } from '../state';
 import { heading, spinner, type View } from './view';
 
 type Offer = Extract<PlayerState, { name: 'offer' }>;
 
-export function offerView({ terms, choices, chosen, opening }: Offer, view: View): TemplateResult {
+export function offerView({ terms, choices, chosen, opening, nothingFound }: Offer, view: View): TemplateResult {
   const { texts, format, act } = view;
   const price = texts.price[terms.unit](format.msat(terms.priceMsat));
   const lasts = (units: bigint) =>
     terms.unit === 'second' ? texts.offer.lasts.second(format.duration(units)) : texts.offer.lasts[terms.unit](format.count(units));
   return html`
     ${heading(texts.offer.title)}
+    ${nothingFound ? html`<p class="notice" role="status" data-name="nothing-found">${texts.restore.nothingFound}</p>` : nothing}
     <p>${texts.offer.lead(price)}</p>
     <fieldset ?disabled=${opening}>
       <legend>${texts.offer.choose}</legend>
@@ -36,5 +37,6 @@ export function offerView({ terms, choices, chosen, opening }: Offer, view: View
       </button>
       <p class="soft">${texts.offer.promise}</p>
     </div>
+    <button class="quiet soft" part="button" data-name="have-words" ?disabled=${opening} @click=${act.restore}>${texts.haveWords}</button>
   `;
 }

@@ -1,5 +1,6 @@
 /** What every view is given: the words, the formats, the actions, and a few things that are the element's own business. */
 import { html, nothing, type TemplateResult } from 'lit';
+import type { ChannelSnapshot, Safety } from 'rillpay';
 import type { Format } from '../format';
 import type { Texts } from '../texts';
 
@@ -8,7 +9,10 @@ export interface View {
   format: Format;
   /** The video's title. */
   title: string;
-  poster: string;
+  /** The deposit that is shown, if there is one. */
+  snapshot: ChannelSnapshot | null;
+  /** Where the site keeps the pages that go with the player; null where it has none. */
+  pages: { refund: string | null; wallet: string | null };
   /** Where to look at a transaction; null without an Esplora address. */
   transactionUrl: (txid: string) => string | null;
   /** The key of the thing copied a moment ago. */
@@ -21,11 +25,17 @@ export interface View {
 export interface SafetyView {
   words: string | null;
   failed: boolean;
-  persistent: boolean;
+  /** How well this browser keeps what is stored; null before it is known. */
+  storage: Safety | null;
 }
 
 export interface Actions {
   begin(): void;
+  restore(): void;
+  restoreFrom(words: string): void;
+  /** Back to the poster. */
+  leave(): void;
+  useWallet(): void;
   again(): void;
   choose(index: number): void;
   deposit(): void;

@@ -21,7 +21,7 @@ export function readyView({ snapshot, resumed }: Ready, view: View): TemplateRes
       </button>
       <button part="button" data-name="stop" @click=${act.stop}>${texts.watching.stop}</button>
     </div>
-    ${safety(view)}
+    ${safety(view, true)}
   `;
 }
 
@@ -30,13 +30,13 @@ export function watchingView({ snapshot, playing }: Watching, view: View): Templ
   const words = texts.watching;
   const { status, notice } = playing;
   const running = status === 'playing' || status === 'loading';
-  const { capacitySat, deliveredMsat, paidSat, priceMsat, unit } = snapshot;
+  const { capacitySat, deliveredMsat, paidSat, paymentsLeft, priceMsat, unit } = snapshot;
   const owed = satFromMsat(deliveredMsat);
   const left = capacitySat > owed ? capacitySat - owed : 0n;
-  const units = unitsFor(left, priceMsat);
+  const units = unitsFor(left, priceMsat, paymentsLeft);
   const received = deliveredMsat / (priceMsat || 1n);
   const ahead = paidSat > owed ? paidSat - owed : 0n;
-  const finishing = status === 'ended' || notice === 'spent' || notice === 'expiring' || notice === 'price_refused';
+  const finishing = status === 'ended' || notice === 'spent' || notice === 'payments_spent' || notice === 'expiring' || notice === 'price_refused';
   const time = playing.duration > 0 ? `${format.clock(playing.position)} / ${format.clock(playing.duration)}` : format.clock(playing.position);
 
   return html`
@@ -69,6 +69,7 @@ export function watchingView({ snapshot, playing }: Watching, view: View): Templ
       <p class="soft">
         ${unit === 'second' ? words.delivered.second(format.clock(received)) : words.delivered[unit](format.count(received))}
         ${ahead > 0n ? html`<span data-name="ahead">${words.ahead(format.sat(ahead))}</span>` : nothing}
+        ${paymentsLeft === null ? nothing : html`<span data-name="payments-left">${words.paymentsLeft(format.count(paymentsLeft))}</span>`}
         ${status === 'paused' ? words.pausedHint : status === 'ended' ? words.endedHint : nothing}
       </p>
     </div>

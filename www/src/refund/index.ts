@@ -1,0 +1,2 @@
+/** Defines `<rillpay-refund>`. */
+export { RillpayRefund } from './element';

@@ -1,0 +1,2 @@
+/** Defines `<rillpay-wallet>`. */
+export { RillpayWallet } from './element';
