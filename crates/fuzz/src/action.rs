@@ -1,15 +1,18 @@
 //! What can happen to a channel, and how bytes name it.
 
+use crate::disk::DiskState;
 use crate::forge::{ForgedToPayee, ForgedToPayer};
 use crate::host::Crash;
 use crate::input::Input;
 use crate::setup::Setup;
+use serde::{Deserialize, Serialize};
 
 /// Longer inputs are cut here: what an action can break, a hundred of them show.
 const MAX_ACTIONS: usize = 120;
 
 /// One of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Party {
     /// The viewer's side.
     Payer,
@@ -20,7 +23,8 @@ pub enum Party {
 /// A thing that happens.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Someone pays the agreed deposit to the address; again and again if asked again.
+    /// Someone pays the agreed deposit to the address; again and again if asked again. The page's own wallet does, once, in
+    /// a `timelock` channel.
     Deposit,
     /// Someone pays too little.
     DepositTooSmall,
@@ -71,8 +75,10 @@ pub enum Action {
     Crash(u8, Crash),
     /// Two decisions are made on one state.
     Race(Party, bool),
-    /// Hours go by.
-    Wait(u8),
+    /// Hours go by, or the clock is set back by some.
+    Wait(i8),
+    /// A disk is full or slow from now on, or fine again.
+    Disk(Party, DiskState),
     /// A malicious payee speaks.
     ForgeToPayer(ForgedToPayer),
     /// A malicious payer speaks.
@@ -91,7 +97,7 @@ impl Action {
             0 => Self::Deposit,
             1 => Self::DepositTooSmall,
             2 | 3 => Self::Mine(1 + i.u8() % 16),
-            4 => Self::Reorganise { blocks: 1 + i.u8() % 4, replaced: i.bool() },
+            4 => Self::Reorganise { blocks: 1 + i.u8() % 6, replaced: i.bool() },
             5 => Self::Connect,
             6 | 7 => Self::PayeeLooks,
             8 => Self::PayerLooks,
@@ -111,7 +117,8 @@ impl Action {
             31 => Self::Reload(Party::read(i), i.u8()),
             32..=34 => Self::Crash(i.u8() % 4, i.pick(&Crash::ALL)),
             35 => Self::Race(Party::read(i), i.bool()),
-            36 => Self::Wait(i.u8()),
+            36 if i.bool() => Self::Wait(i.i8()),
+            36 => Self::Disk(Party::read(i), i.pick(&[DiskState::Fine, DiskState::Full, DiskState::Slow])),
             37 | 38 => Self::ForgeToPayer(ForgedToPayer::read(i)),
             _ => Self::ForgeToPayee(ForgedToPayee::read(i)),
         }

@@ -1,10 +1,9 @@
 //! The books of an all-seeing observer, and what must hold by them.
 
-use std::collections::BTreeSet;
-
 use bitcoin::{Amount, OutPoint};
 use rillpay_channel::budget::{Limits, Spent};
-use rillpay_channel::commitment::{Funding, change};
+use rillpay_channel::commitment::{Funding, Paid, change};
+use rillpay_channel::grant::Grant;
 use rillpay_channel::payer::{FORGIVEN_WINDOWS, Payer};
 use rillpay_channel::persist::Decision;
 use rillpay_channel::tariff::Tariff;
@@ -13,17 +12,19 @@ use rillpay_channel::{ChannelParams, Error, Msat, payee, payer};
 use crate::world::World;
 
 /// What has happened, told by no one's memory but the observer's.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Books {
     /// Signed by the payer's machine, and stored.
-    own: BTreeSet<(OutPoint, Amount)>,
+    own: Vec<(OutPoint, Paid)>,
     /// Signed with the payer's key by someone else.
-    rogue: BTreeSet<(OutPoint, Amount)>,
+    rogue: Vec<(OutPoint, Paid)>,
+    /// Signed by the payee, and sent.
+    pub(crate) grants: Vec<Grant>,
     /// The highest amounts of each kind.
     paid: Amount,
-    accepted: Amount,
+    pub(crate) accepted: Amount,
     pub(crate) acked: Amount,
-    delivered: u64,
+    pub(crate) delivered: u64,
     epoch: u64,
     /// What the viewer spent on the whole site.
     pub(crate) site: Spent,
@@ -32,7 +33,7 @@ pub(crate) struct Books {
     /// What really arrived, what the payer let pass as lost, and what it found again with a payment that it had lost.
     pub(crate) arrived: u64,
     pub(crate) forgiven: u64,
-    found: u64,
+    pub(crate) found: u64,
     /// A peer's lie was believed, or a frame was damaged and yet believed.
     pub(crate) fooled: bool,
     /// A deposit was taken out of the chain for good.
@@ -42,13 +43,20 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    pub(crate) fn own_of(&self, outpoint: &OutPoint) -> impl Iterator<Item = Amount> {
-        let of = move |(signed, amount): &(OutPoint, Amount)| (signed == outpoint).then_some(*amount);
+    /// The payments on this deposit, oldest first.
+    pub(crate) fn own_of(&self, outpoint: &OutPoint) -> impl Iterator<Item = Paid> {
+        let of = move |(signed, paid): &(OutPoint, Paid)| (signed == outpoint).then_some(*paid);
         self.own.iter().filter_map(of)
     }
 
-    pub(crate) fn rogue(&mut self, outpoint: OutPoint, amount: Amount) {
-        self.rogue.insert((outpoint, amount));
+    pub(crate) fn rogue(&mut self, outpoint: OutPoint, paid: Paid) {
+        self.rogue.push((outpoint, paid));
+    }
+
+    fn granted(&mut self, grant: Grant) {
+        if !self.grants.contains(&grant) {
+            self.grants.push(grant);
+        }
     }
 
     pub(crate) fn has_rogues(&self) -> bool {
@@ -60,9 +68,8 @@ impl Books {
     fn is_signed(&self, params: &ChannelParams, funding: &Funding, amount: Amount) -> bool {
         let all = || self.own.iter().chain(&self.rogue);
         let changeless = |amount| matches!(change(params, funding.capacity, amount), Ok(None));
-        all().any(|signed| *signed == (funding.outpoint, amount))
-            || changeless(amount)
-                && all().any(|(outpoint, amount)| *outpoint == funding.outpoint && changeless(*amount))
+        let on_it = || all().filter(|(outpoint, _)| *outpoint == funding.outpoint).map(|(_, paid)| paid.cumulative);
+        on_it().any(|signed| signed == amount) || changeless(amount) && on_it().any(changeless)
     }
 
     /// The payer has stored this; `adopted` where it took it over from the payee.
@@ -101,7 +108,7 @@ impl Books {
                     let most = before.tariff.cost(received.saturating_add(before.tariff.window_quantity()));
                     let most = most.unwrap_or(Msat::MAX_MONEY).to_amount_ceil();
                     assert!(paid.cumulative <= most, "signed {} with {received} received", paid.cumulative);
-                    self.own.insert((funding.outpoint, paid.cumulative));
+                    self.own.push((funding.outpoint, *paid));
                     let within = |sum: Msat, limit: Option<Msat>| limit.is_none_or(|limit| sum <= limit);
                     assert!(within(spent.site, before.limits.site), "over the site's budget");
                     assert!(within(spent.in_day, before.limits.day), "over the day's budget");
@@ -114,7 +121,7 @@ impl Books {
                         assert!(self.is_signed(&before.params, &funding, paid.cumulative), "ends as it never signed");
                     } else {
                         assert!(paid.cumulative <= before.paid, "ends at more than was paid");
-                        self.own.insert((funding.outpoint, paid.cumulative));
+                        self.own.push((funding.outpoint, *paid));
                     }
                 }
                 _ => {}
@@ -164,6 +171,7 @@ impl World {
     pub(crate) fn check(&mut self) {
         self.check_payee();
         self.check_payer();
+        self.check_exposure();
     }
 
     fn check_payee(&mut self) {
@@ -223,16 +231,24 @@ impl World {
             payer::Effect::Send(Message::Pay(sent)) => {
                 matches!(slot(3), Some(payer::Event::Paid { paid, .. }) if paid.cumulative >= sent.cumulative)
             }
-            payer::Effect::Send(Message::Stop) => matches!(slot(4), Some(payer::Event::Stopping)),
+            payer::Effect::Send(Message::Stop | Message::Reclaim(_)) => matches!(slot(4), Some(payer::Event::Stopping)),
             payer::Effect::Send(Message::Close(sent)) => {
                 matches!(slot(5), Some(payer::Event::Closing(paid)) if paid == *sent)
+            }
+            payer::Effect::Send(Message::Fund(funding)) => match slot(8) {
+                Some(payer::Event::Funding(transaction)) => transaction.compute_txid() == funding.outpoint.txid,
+                _ => true,
+            },
+            payer::Effect::Broadcast(sent) if self.funds(sent) => {
+                let txid = sent.compute_txid();
+                matches!(slot(9), Some(payer::Event::Refundable(grant)) if grant.funding.outpoint.txid == txid)
             }
             payer::Effect::Broadcast(sent) => {
                 let txid = sent.compute_txid();
                 let funding = self.payer.machine.funding().map(|funding| funding.outpoint);
-                let beside = funding.is_some_and(|own| sent.input.iter().all(|input| input.previous_output != own));
+                let beside = funding.is_none_or(|own| sent.input.iter().all(|input| input.previous_output != own));
                 let spend = slot(7);
-                beside || matches!(spend, Some(payer::Event::Spent(Some(spend))) if spend.txid == txid && spend.refund)
+                beside || matches!(spend, Some(payer::Event::Spent(Some(spend))) if spend.txid == txid)
             }
             other => panic!("a payer does not do this: {other:?}"),
         };
@@ -242,7 +258,8 @@ impl World {
     /// As [`World::check_sent_by_payer`].
     pub(crate) fn check_sent_by_payee(&mut self, effect: &payee::Effect) {
         use rillpay_channel::wire::Message;
-        let slot = |slot| self.payee.disk.slot::<payee::Event>(slot);
+        let disk = &self.payee.disk;
+        let slot = |slot| disk.slot::<payee::Event>(slot);
         let stored = match effect {
             payee::Effect::Send(Message::Ack { cumulative, .. }) => {
                 self.books.acked = self.books.acked.max(*cumulative);
@@ -258,6 +275,22 @@ impl World {
             payee::Effect::Send(Message::Stopped { .. }) => matches!(slot(5), Some(payee::Event::Stopped)),
             payee::Effect::Send(Message::Closed { cumulative, .. }) => {
                 matches!(slot(6), Some(payee::Event::Closing(paid)) if paid.cumulative == *cumulative)
+            }
+            payee::Effect::Send(Message::Granted(grant)) => {
+                self.books.granted(*grant);
+                let own = matches!(slot(1), Some(payee::Event::Funded { funding, .. }) if funding == grant.funding);
+                let payment = |paid: Paid| (grant.lock, grant.cumulative) == (paid.lock, paid.cumulative);
+                match self.payee.machine.params() {
+                    params if params.kind.ladder().is_some() && grant.lock == params.expiry => {
+                        grant.cumulative == Amount::ZERO
+                    }
+                    _ if grant.lock > 0 => matches!(slot(3), Some(payee::Event::Accepted(paid)) if payment(paid)),
+                    _ => !own || matches!(slot(8), Some(payee::Event::Released)),
+                }
+            }
+            // A payment of nothing on nothing has no copy.
+            payee::Effect::Countersign => {
+                matches!(slot(3), Some(payee::Event::Accepted(_))) || self.payee.machine.accepted() == Amount::ZERO
             }
             payee::Effect::Settle => matches!(slot(6), Some(payee::Event::Closing(_))),
             payee::Effect::Send(Message::FundingSeen { .. } | Message::Settled { .. }) => true,

@@ -97,7 +97,7 @@ fn refused<T>(replayed: Result<T, rillpay_channel::Error>) {
 }
 
 /// One to four changes: a byte set, a bit flipped, bytes cut off, put in or put after.
-fn damaged(mut bytes: Vec<u8>, i: &mut Input<'_>) -> Vec<u8> {
+pub(crate) fn damaged(mut bytes: Vec<u8>, i: &mut Input<'_>) -> Vec<u8> {
     for _ in 0..=i.u8() % 4 {
         let at = usize::from(i.u16()) % (bytes.len() + 1);
         match i.u8() % 5 {

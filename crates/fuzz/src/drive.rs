@@ -60,9 +60,13 @@ fn run(name: &str, target: fn(&[u8]), bytes: &[u8]) {
 }
 
 /// SplitMix64: small, and good enough to pick inputs with.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -71,7 +75,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn bytes(&mut self) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let length = self.next() % LONGEST;
         (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
     }

@@ -75,24 +75,28 @@ impl Claim {
         }
     }
 
-    fn make(self, world: &mut World) -> Option<Paid> {
+    /// A payment, or the `last` one of a channel.
+    fn make(self, world: &mut World, last: bool) -> Option<Paid> {
         let real = world.payee.machine.funding().or(world.payer.machine.funding()).copied();
         let funding = real.unwrap_or_else(nowhere);
         let params = world.payee.machine.params().clone();
         let accepted = world.payee.machine.accepted();
-        let pay =
-            |funding: &Funding, amount: Amount, signer: &Key| commitment::pay(&params, funding, amount, signer).ok();
+        let before = world.payee.machine.state().paid.map(|paid| paid.lock);
+        let lock = if last { 0 } else { params.next_lock(before).unwrap_or_default() };
+        let pay = |funding: &Funding, amount: Amount, signer: &Key| {
+            commitment::pay(&params, funding, lock, amount, signer).ok()
+        };
         let old = |nth: u8, world: &World| {
-            let amounts: Vec<_> = world.books.own_of(&funding.outpoint).collect();
-            amounts.get(usize::from(nth) % amounts.len().max(1)).copied()
+            let signed: Vec<_> = world.books.own_of(&funding.outpoint).collect();
+            signed.get(usize::from(nth) % signed.len().max(1)).copied()
         };
         let rogue = |amount: Amount, world: &mut World| {
             let paid = pay(&funding, amount, &payer_key())?;
-            world.books.rogue(funding.outpoint, amount);
+            world.books.rogue(funding.outpoint, paid);
             Some(paid)
         };
         match self {
-            Self::Old(nth) => pay(&funding, old(nth, world)?, &payer_key()),
+            Self::Old(nth) => old(nth, world),
             Self::Foreign => {
                 let elsewhere = Funding { outpoint: nowhere().outpoint, ..funding };
                 pay(&elsewhere, accepted + Amount::ONE_SAT, &payer_key())
@@ -102,7 +106,7 @@ impl Claim {
                 Some(Paid { cumulative: Amount::from_sat(sat).min(Amount::MAX_MONEY), ..paid })
             }
             Self::Mixed(nth) => {
-                let paid = pay(&funding, old(nth, world)?, &payer_key())?;
+                let paid = old(nth, world)?;
                 Some(Paid { cumulative: paid.cumulative + Amount::ONE_SAT, ..paid })
             }
             Self::HighS => {
@@ -162,8 +166,8 @@ impl ForgedToPayer {
             }
             Self::Attached(paid, delivered, stopped, closing) => {
                 let funding = world.payee.machine.funding().copied();
-                let paid = paid.and_then(|claim| claim.make(world));
-                let closing = closing.and_then(|claim| claim.make(world));
+                let paid = paid.and_then(|claim| claim.make(world, false));
+                let closing = closing.and_then(|claim| claim.make(world, true));
                 Message::Attached {
                     epoch: world.payee.machine.epoch(),
                     token: Token([0; 32]),
@@ -196,13 +200,13 @@ impl ForgedToPayee {
 
     pub(crate) fn make(&self, world: &mut World) -> Option<Vec<u8>> {
         let message = match self {
-            Self::Pay(claim) => Message::Pay(claim.make(world)?),
-            Self::Close(claim) => Message::Close(claim.make(world)?),
+            Self::Pay(claim) => Message::Pay(claim.make(world, false)?),
+            Self::Close(claim) => Message::Close(claim.make(world, true)?),
             Self::CloseAt(sat) => {
                 let funding = world.payee.machine.funding().copied()?;
                 let amount = Amount::from_sat(*sat).min(funding.capacity);
-                let paid = commitment::pay(world.payee.machine.params(), &funding, amount, &payer_key()).ok()?;
-                world.books.rogue(funding.outpoint, amount);
+                let paid = commitment::pay(world.payee.machine.params(), &funding, 0, amount, &payer_key()).ok()?;
+                world.books.rogue(funding.outpoint, paid);
                 Message::Close(paid)
             }
             Self::Attach => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, Transaction, Txid};
 use rillpay_channel::budget::Spent;
 use rillpay_channel::commitment::{Funding, Paid};
 use rillpay_channel::payee::Payee;
@@ -10,11 +10,13 @@ use rillpay_channel::payer::{Payer, Phase, Spend};
 use rillpay_channel::persist::{Decision, Saved, StoredEvent};
 use rillpay_channel::wire::ChannelState;
 use rillpay_channel::{Error, payee, payer};
+use serde::{Deserialize, Serialize};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskState};
 
 /// How a decision ends badly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Crash {
     /// The process dies with nothing stored.
     BeforeStore,
@@ -24,11 +26,13 @@ pub enum Crash {
     BeforeSend,
     /// The process dies after the first effect was carried out.
     AfterSend,
+    /// The disk is slow: everything is stored, and nothing sent until this side has to do with something else.
+    Late,
 }
 
 impl Crash {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::BeforeStore, Self::StoreFails, Self::BeforeSend, Self::AfterSend];
+    pub const ALL: [Self; 5] = [Self::BeforeStore, Self::StoreFails, Self::BeforeSend, Self::AfterSend, Self::Late];
 }
 
 /// The two machines, as far as storing and acting goes.
@@ -42,47 +46,78 @@ pub(crate) trait Machine {
     fn view(&self) -> Self::View;
 }
 
-pub(crate) struct Host<M> {
+pub(crate) struct Host<M: Machine> {
     pub(crate) machine: M,
     pub(crate) disk: Disk,
+    /// Stored, but the process has not been told yet.
+    late: Option<Saved<M::Event, M::Effect>>,
 }
 
 /// What came of a decision: effects to carry out, and whether the process lives on.
 pub(crate) struct Outcome<F> {
     pub(crate) effects: Vec<F>,
     pub(crate) died: bool,
-    /// Something was stored.
+    /// Something was stored, and the process knows.
     pub(crate) stored: bool,
+    /// Something was stored, and the process does not know yet.
+    pub(crate) late: bool,
 }
 
 impl<M: Machine> Host<M> {
+    pub(crate) const fn new(machine: M, disk: Disk) -> Self {
+        Self { machine, disk, late: None }
+    }
+
+    /// A process that begins anew: what it was not told yet it reads from its disk.
+    pub(crate) fn restart(&mut self, machine: M) {
+        self.machine = machine;
+        self.late = None;
+    }
+
+    /// The store that was late is done.
+    pub(crate) fn finish(&mut self) -> Option<Outcome<M::Effect>> {
+        let saved = self.late.take()?;
+        let effects = self.machine.commit(saved).expect("nothing came between");
+        Some(Outcome { effects, died: false, stored: true, late: false })
+    }
+
     pub(crate) fn carry_out(
         &mut self,
         decision: Decision<M::Event, M::Effect>,
         crash: Option<Crash>,
     ) -> Outcome<M::Effect> {
+        assert!(self.late.is_none(), "decides while an earlier decision is being stored");
         let before = self.machine.view();
         let changes = !decision.events().is_empty();
+        let crash = match (crash, self.disk.state) {
+            (None, DiskState::Full) => Some(Crash::StoreFails),
+            (None, DiskState::Slow) => Some(Crash::Late),
+            (crash, _) => crash,
+        };
         match crash {
-            Some(Crash::BeforeStore) => return Outcome { effects: vec![], died: true, stored: false },
+            Some(Crash::BeforeStore) => return Outcome { effects: vec![], died: true, stored: false, late: false },
             Some(Crash::StoreFails) if changes => {
                 assert!(decision.save(|_| Err(())).is_err(), "a failing store must fail the decision");
                 assert_eq!(self.machine.view(), before, "a failing store must change nothing");
-                return Outcome { effects: vec![], died: false, stored: false };
+                return Outcome { effects: vec![], died: false, stored: false, late: false };
             }
             _ => {}
         }
         let saved = decision.save(|events| self.disk.store(events)).expect("this disk never fails");
         assert_eq!(self.machine.view(), before, "saving alone must change nothing");
         if crash == Some(Crash::BeforeSend) {
-            return Outcome { effects: vec![], died: true, stored: changes };
+            return Outcome { effects: vec![], died: true, stored: changes, late: false };
+        }
+        if crash == Some(Crash::Late) && changes {
+            self.late = Some(saved);
+            return Outcome { effects: vec![], died: false, stored: false, late: true };
         }
         let mut effects = self.machine.commit(saved).expect("nothing came between");
         let died = crash == Some(Crash::AfterSend);
         if died {
             effects.truncate(1);
         }
-        Outcome { effects, died, stored: changes }
+        Outcome { effects, died, stored: changes, late: false }
     }
 
     /// Commits two decisions that were made on the same state: the second one must be refused where the first one
@@ -111,6 +146,7 @@ pub(crate) struct PayeeView {
     epoch: u64,
     spent: Option<Txid>,
     key_index: u32,
+    released: bool,
 }
 
 impl Machine for Payee {
@@ -123,7 +159,13 @@ impl Machine for Payee {
     }
 
     fn view(&self) -> PayeeView {
-        PayeeView { state: self.state(), epoch: self.epoch(), spent: self.spent(), key_index: self.key_index() }
+        PayeeView {
+            state: self.state(),
+            epoch: self.epoch(),
+            spent: self.spent(),
+            key_index: self.key_index(),
+            released: self.is_released(),
+        }
     }
 }
 
@@ -139,6 +181,8 @@ pub(crate) struct PayerView {
     spent: Spent,
     deposit: Amount,
     key_index: u32,
+    funded_by: Option<Txid>,
+    refund_height: u32,
 }
 
 impl Machine for Payer {
@@ -161,6 +205,8 @@ impl Machine for Payer {
             spent: self.spent(),
             deposit: self.deposit(),
             key_index: self.key_index(),
+            funded_by: self.funding_transaction().map(Transaction::compute_txid),
+            refund_height: self.refund_height(),
         }
     }
 }

@@ -18,6 +18,10 @@ impl<'a> Input<'a> {
         *first
     }
 
+    pub(crate) fn i8(&mut self) -> i8 {
+        i8::from_be_bytes([self.u8()])
+    }
+
     pub(crate) fn u16(&mut self) -> u16 {
         u16::from_be_bytes([self.u8(), self.u8()])
     }

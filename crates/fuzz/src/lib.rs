@@ -3,6 +3,10 @@
 //! | target | what the bytes are | what must hold |
 //! | --- | --- | --- |
 //! | [`decoder()`] | frames and stored events, as they come and as mutations of valid ones | no panic, one encoding per value |
+//! | [`wallet()`] | a wallet's record | no panic, what is read is written the same |
+//! | [`texts()`] | words, addresses, fee estimates, codes | the same, and bounds |
+//! | [`restore()`] | damage to the stores of both sides, and what happened to them before | no panic, nothing is taken that does not verify |
+//! | [`two_way()`] | what happens to two holders of a two-way channel | they agree or the chain decides; nobody who keeps to the rules is short of more than fees |
 //! | [`actions`] | what happens to one payer and one payee: [`Action`]s | the invariants of [`World`], after every action and at the end |
 //!
 //! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive()`] drives them on stable Rust for
@@ -22,22 +26,36 @@ mod chain;
 mod checks;
 mod decoder;
 mod disk;
+#[cfg(not(target_arch = "wasm32"))]
 mod drive;
 mod ending;
+mod exposure;
+pub mod faults;
 mod forge;
 mod host;
 mod input;
 mod net;
+mod page;
+mod restore;
 mod run;
+mod server;
 mod setup;
+mod texts;
+mod two_way;
 mod values;
 mod world;
 
 pub use action::{Action, Party, plan};
 pub use decoder::decoder;
+pub use disk::DiskState;
+#[cfg(not(target_arch = "wasm32"))]
 pub use drive::drive;
 pub use forge::{Claim, ForgedToPayee, ForgedToPayer};
 pub use host::Crash;
+pub use net::Weather;
+pub use restore::restore;
 pub use run::{actions, play, play_on_bad_disk};
 pub use setup::Setup;
+pub use texts::{texts, wallet};
+pub use two_way::two_way;
 pub use world::World;

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::action::Party;
 
 pub(crate) type Frame = Vec<u8>;
@@ -22,6 +24,25 @@ pub(crate) struct Socket {
     payer_end: bool,
     to_payee: VecDeque<Frame>,
     to_payer: VecDeque<Frame>,
+}
+
+/// What a frame can meet with on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weather {
+    /// It never arrives, and the connection lives on.
+    Lost,
+    /// It arrives twice.
+    Doubled,
+    /// All others arrive before it.
+    Overtaken,
+    /// It never arrives, and nothing that is on its way does: the connection breaks.
+    Cut,
+}
+
+impl Weather {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Lost, Self::Doubled, Self::Overtaken, Self::Cut];
 }
 
 #[derive(Default)]
@@ -55,6 +76,12 @@ impl Net {
             socket.payer_end = false;
             socket.to_payer.clear();
         }
+    }
+
+    /// Both ends notice.
+    pub(crate) fn cut(&mut self) {
+        self.payer_died();
+        self.payee_died();
     }
 
     pub(crate) fn payee_died(&mut self) {

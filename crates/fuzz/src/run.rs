@@ -39,7 +39,7 @@ pub fn play_on_bad_disk(setup: Setup, actions: &[Action], party: Party, slot: u8
 fn run(mut world: World, actions: &[Action], crash: Option<(u32, Crash)>) -> u32 {
     let start = world.decisions();
     if let Some((number, crash)) = crash {
-        world.plan_crash(number, crash);
+        world.plan_crash(None, number, crash);
     }
     world.check();
     for action in actions {
@@ -52,16 +52,14 @@ fn run(mut world: World, actions: &[Action], crash: Option<(u32, Crash)>) -> u32
 }
 
 impl World {
-    fn act(&mut self, action: &Action) {
+    pub(crate) fn act(&mut self, action: &Action) {
         match action {
-            Action::Deposit => self.chain.deposit(self.setup.deposit),
+            Action::Deposit => self.deposit(),
+            // Whoever pays into the address of a `timelock` channel, past the page's wallet, is on his own.
+            Action::DepositTooSmall if self.setup.ladder.is_some() => {}
             Action::DepositTooSmall => self.chain.deposit(self.setup.min_deposit() - bitcoin::Amount::ONE_SAT),
             Action::Mine(blocks) => self.chain.mine((*blocks).into()),
-            Action::Reorganise { blocks, replaced } => {
-                self.chain.reorganise((*blocks).into(), *replaced);
-                let machines = [self.payer.machine.funding(), self.payee.machine.funding()];
-                self.books.evicted |= machines.into_iter().flatten().any(|funding| !self.chain.holds(funding));
-            }
+            Action::Reorganise { blocks, replaced } => self.reorganise(*blocks, *replaced),
             Action::Connect => self.connect(),
             Action::PayeeLooks => self.payee_looks(),
             Action::PayerLooks => self.payer_looks(),
@@ -87,7 +85,7 @@ impl World {
             Action::Receive => self.receive(),
             Action::LoseContent => drop(self.content.pop_front()),
             Action::Watch(times) => (0..*times).for_each(|_| self.watch()),
-            Action::Pause(paused) => self.payer.machine.pause(*paused),
+            Action::Pause(paused) => self.pause(*paused),
             Action::Stop => self.stop(),
             Action::Refund => self.refund(),
             Action::Settle => drop(self.settle()),
@@ -95,9 +93,11 @@ impl World {
                 self.reload_payer(bitcoin::Amount::from_sat((elsewhere & 3).into()));
             }
             Action::Reload(Party::Payee, _) => self.reload_payee(),
-            Action::Crash(after, crash) => self.plan_crash((*after).into(), *crash),
+            Action::Crash(after, crash) => self.plan_crash(None, (*after).into(), *crash),
             Action::Race(party, swapped) => self.race(*party, *swapped),
-            Action::Wait(hours) => self.now += u64::from(*hours) * 3600,
+            Action::Wait(hours) => self.wait((*hours).into()),
+            Action::Disk(Party::Payer, state) => self.payer.disk.state = *state,
+            Action::Disk(Party::Payee, state) => self.payee.disk.state = *state,
             Action::ForgeToPayer(forged) => {
                 let Some(socket) = self.net.current() else { return };
                 let Some(message) = forged.make(self) else { return };
@@ -109,6 +109,14 @@ impl World {
                 self.hostile(Party::Payee, socket, &frame);
             }
         }
+    }
+
+    /// Blocks are replaced, and with `replaced` what was in them is spent elsewhere.
+    pub(crate) fn reorganise(&mut self, blocks: u8, replaced: bool) {
+        self.chain.reorganise(blocks.into(), replaced);
+        let machines = [self.payer.machine.funding(), self.payee.machine.funding()];
+        self.books.evicted |= machines.into_iter().flatten().any(|funding| !self.chain.holds(funding));
+        self.books.evicted |= self.setup.ladder.is_some() && replaced;
     }
 
     /// A frame arrives that no honest peer has sent. Noted if it is believed.
@@ -126,6 +134,7 @@ impl World {
             self.exchange();
             let _ = self.request(second);
         }
+        self.rouse(Party::Payee);
         self.receive();
     }
 

@@ -1,12 +1,14 @@
 //! What the two parties agree on: chosen by the first bytes of an input.
 
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
-use bitcoin::{Amount, Network, ScriptBuf, WPubkeyHash};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, WPubkeyHash, Witness};
 use rillpay_channel::budget::Limits;
 use rillpay_channel::payee::Offer;
 use rillpay_channel::payer::Request;
 use rillpay_channel::tariff::{Tariff, Unit};
-use rillpay_channel::{FundingKind, Msat};
+use rillpay_channel::{ChannelParams, FundingKind, Kind, Ladder, Msat};
 
 use crate::input::Input;
 use crate::values::{node_key, payer_key};
@@ -15,12 +17,16 @@ pub(crate) const TIP: u32 = 200;
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const KEY_INDEX: u32 = 7;
 const LIFETIME: u32 = 60;
+/// Twelve payments, one every three blocks.
+const LADDER: Ladder = Ladder { step: 3, updates: 12 };
 
 /// The terms of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Price and window.
     pub tariff: Tariff,
+    /// Of a `timelock` channel; a `cltv` one has none.
+    pub ladder: Option<Ladder>,
     /// P2SH-P2WSH or P2WSH.
     pub funding_kind: FundingKind,
     /// The deposit that is paid when the right amount is paid.
@@ -52,7 +58,12 @@ impl Setup {
             (Unit::Request, 999, 10),
         ]);
         let price = Msat::new(price).unwrap();
-        let kinds = [FundingKind::P2shP2wsh, FundingKind::P2wsh];
+        let kinds = [
+            (FundingKind::P2shP2wsh, None),
+            (FundingKind::P2wsh, None),
+            (FundingKind::P2shP2wsh, Some(LADDER)),
+            (FundingKind::P2wsh, Some(LADDER)),
+        ];
         let deposit = i.pick(&[3_600_000, 10_000, 10_293, 100_294, 1_000_000, 4_000_000, 4_000_100, 5_000_000]);
         let limit = Msat::new(u64::from(i.u8()) * 2_000_000).filter(|limit| *limit != Msat::ZERO);
         let limits = match i.u8() % 8 {
@@ -62,10 +73,14 @@ impl Setup {
             _ => Limits::default(),
         };
         let tariff = Tariff { unit, price, window };
+        let (funding_kind, ladder) = i.pick(&kinds);
+        let deposit = Amount::from_sat(deposit).max(min_deposit(&tariff));
         Self {
             tariff,
-            funding_kind: i.pick(&kinds),
-            deposit: Amount::from_sat(deposit).max(min_deposit(&tariff)),
+            ladder,
+            funding_kind,
+            // The page's own wallet funds a `timelock` channel, with no more than can be spent.
+            deposit: if ladder.is_some() { deposit.min(MAX_DEPOSIT) } else { deposit },
             confirmations: 1 + u16::from(i.u8() % 3),
             limits,
             streaming: i.bool(),
@@ -77,8 +92,30 @@ impl Setup {
         Self { streaming: true, ..Self::read(&mut Input::new(&[])) }
     }
 
+    /// The same as a `timelock` channel of twelve payments.
+    pub fn timelock() -> Self {
+        Self { ladder: Some(LADDER), ..Self::canonical() }
+    }
+
+    fn kind(&self) -> Kind {
+        self.ladder.map_or(Kind::Cltv, |ladder| Kind::Timelock { ladder, payee_script: self.payout() })
+    }
+
+    /// What the page's wallet makes of the viewer's money for a `timelock` channel.
+    pub(crate) fn funding_transaction(&self, params: &ChannelParams) -> Transaction {
+        // Witnesses of other people's inputs are not looked at here: some bytes do.
+        let input = TxIn {
+            previous_output: OutPoint { txid: Txid::from_byte_array([0x77; 32]), vout: 1 },
+            witness: Witness::from_slice(&[[1; 71].as_slice(), &[2; 33]]),
+            ..TxIn::default()
+        };
+        let output = TxOut { value: self.deposit, script_pubkey: params.funding_script() };
+        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+    }
+
     pub(crate) fn offer(&self) -> Offer {
         Offer {
+            kind: self.kind(),
             network: Network::Regtest,
             tariff: self.tariff,
             min_deposit: min_deposit(&self.tariff),
@@ -103,6 +140,7 @@ impl Setup {
 
     pub(crate) fn request(&self) -> Request {
         Request {
+            ladder: self.ladder,
             network: Network::Regtest,
             funding_kind: self.funding_kind,
             key: payer_key(),

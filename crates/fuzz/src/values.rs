@@ -5,10 +5,11 @@ use bitcoin::secp256k1::{PublicKey, SecretKey, ecdsa::Signature};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Txid};
 use rillpay_channel::budget::Spent;
 use rillpay_channel::commitment::{Funding, Paid};
+use rillpay_channel::grant::Grant;
 use rillpay_channel::keys::Key;
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::wire::{ChannelState, Message, Open, Refusal, Token};
-use rillpay_channel::{ChannelId, ChannelParams, FundingKind, Msat, payee, payer};
+use rillpay_channel::{ChannelId, ChannelParams, FundingKind, Kind, KindName, Ladder, Msat, payee, payer};
 
 use crate::input::Input;
 
@@ -84,7 +85,7 @@ impl Any for Funding {
 
 impl Any for Paid {
     fn any(i: &mut Input<'_>) -> Self {
-        Self { cumulative: Amount::any(i), signature: Signature::any(i) }
+        Self { lock: u32::any(i), cumulative: Amount::any(i), signature: Signature::any(i) }
     }
 }
 
@@ -109,18 +110,19 @@ impl Any for ScriptBuf {
 impl Any for Tariff {
     fn any(i: &mut Input<'_>) -> Self {
         let unit = i.pick(&[Unit::Second, Unit::Byte, Unit::Request]);
-        Self { unit, price: Msat::any(i), window: u32::from(i.u16()) << (i.u8() % 17) }
+        Self { unit, price: Msat::any(i), window: u32::any(i) }
     }
 }
 
 impl Any for ChannelParams {
     fn any(i: &mut Input<'_>) -> Self {
         Self {
+            kind: Kind::any(i),
             network: Network::any(i),
             funding_kind: FundingKind::any(i),
             payer: PublicKey::any(i),
             payee: PublicKey::any(i),
-            expiry: u32::from(i.u16()) << (i.u8() % 17),
+            expiry: u32::any(i),
             return_script: ScriptBuf::any(i),
             tariff: Tariff::any(i),
             min_deposit: Amount::any(i),
@@ -133,6 +135,29 @@ impl Any for ChannelParams {
     }
 }
 
+impl Any for Kind {
+    fn any(i: &mut Input<'_>) -> Self {
+        if i.bool() {
+            return Self::Cltv;
+        }
+        let ladder = Ladder { step: i.u16(), updates: u32::any(i) };
+        Self::Timelock { ladder, payee_script: ScriptBuf::any(i) }
+    }
+}
+
+impl Any for Grant {
+    fn any(i: &mut Input<'_>) -> Self {
+        let (funding, lock) = (Funding::any(i), u32::any(i));
+        Self { funding, lock, cumulative: Amount::any(i), signature: Signature::any(i) }
+    }
+}
+
+impl Any for u32 {
+    fn any(i: &mut Input<'_>) -> Self {
+        Self::from(i.u16()) << (i.u8() % 17)
+    }
+}
+
 impl Any for ChannelState {
     fn any(i: &mut Input<'_>) -> Self {
         Self { funding: option(i), paid: option(i), delivered: i.u64(), stopped: i.bool(), closing: option(i) }
@@ -141,9 +166,10 @@ impl Any for ChannelState {
 
 impl Any for Message {
     fn any(i: &mut Input<'_>) -> Self {
-        match i.u8() % 16 {
+        match i.u8() % 21 {
             0 => Self::Welcome { challenge: i.array(), node: PublicKey::any(i) },
             1 => Self::Open(Open {
+                kind: i.pick(&[KindName::Cltv, KindName::Timelock]),
                 network: Network::any(i),
                 funding_kind: FundingKind::any(i),
                 payer: PublicKey::any(i),
@@ -162,6 +188,15 @@ impl Any for Message {
             11 => Self::Close(Paid::any(i)),
             12 => Self::Closed { cumulative: Amount::any(i), signature: Signature::any(i) },
             13 => Self::Settled { txid: Txid::any(i), confirmations: i.u16().into() },
+            15 => Self::Recover { payer: PublicKey::any(i), signature: Signature::any(i) },
+            16 => Self::Recovered {
+                params: Box::new(ChannelParams::any(i)),
+                signature: Signature::any(i),
+                state: Box::new(ChannelState::any(i)),
+            },
+            17 => Self::Fund(Funding::any(i)),
+            18 => Self::Reclaim(Funding::any(i)),
+            19 => Self::Granted(Grant::any(i)),
             14 => Self::Unknown(rillpay_channel::wire::OPTIONAL | i.u8()),
             _ => Self::Refused(Refusal {
                 about: i.u8(),
@@ -181,7 +216,7 @@ impl Any for Spent {
 
 impl Any for payer::Event {
     fn any(i: &mut Input<'_>) -> Self {
-        match i.u8() % 8 {
+        match i.u8() % 10 {
             0 => Self::Opened {
                 params: Box::new(ChannelParams::any(i)),
                 node: PublicKey::any(i),
@@ -195,6 +230,8 @@ impl Any for payer::Event {
             4 => Self::Stopping,
             5 => Self::Closing(Paid::any(i)),
             6 => Self::Closed(Signature::any(i)),
+            8 => Self::Refundable(Grant::any(i)),
+            9 => Self::Countersigned(Grant::any(i)),
             _ => Self::Spent(i.bool().then(|| payer::Spend {
                 txid: Txid::any(i),
                 returned: Amount::any(i),
@@ -207,7 +244,7 @@ impl Any for payer::Event {
 
 impl Any for payee::Event {
     fn any(i: &mut Input<'_>) -> Self {
-        match i.u8() % 8 {
+        match i.u8() % 9 {
             0 => Self::Opened { params: Box::new(ChannelParams::any(i)), key_index: i.u16().into() },
             1 => Self::Funded { funding: Funding::any(i), deep: i.bool() },
             2 => Self::Attached { epoch: i.u64() },
@@ -215,6 +252,7 @@ impl Any for payee::Event {
             4 => Self::Delivered(i.u64()),
             5 => Self::Stopped,
             6 => Self::Closing(Paid::any(i)),
+            8 => Self::Released,
             _ => Self::Spent(option(i)),
         }
     }

@@ -21,17 +21,20 @@ fn life() -> Vec<Action> {
     steps.into_iter().flat_map(|step| [step, Action::Exchange, Action::Connect, Action::Exchange]).collect()
 }
 
-fn setup() -> Setup {
-    Setup { streaming: false, ..Setup::canonical() }
+/// A channel of each kind.
+fn setups() -> [Setup; 2] {
+    [Setup::canonical(), Setup::timelock()].map(|setup| Setup { streaming: false, ..setup })
 }
 
 #[test]
 fn every_decision_survives_every_crash() {
-    let decisions = play(setup(), &life(), None);
-    assert!(decisions > 20, "{decisions} decisions are not a life");
-    for number in 0..decisions {
-        for crash in Crash::ALL {
-            play(setup(), &life(), Some((number, crash)));
+    for setup in setups() {
+        let decisions = play(setup, &life(), None);
+        assert!(decisions > 20, "{decisions} decisions are not a life");
+        for number in 0..decisions {
+            for crash in Crash::ALL {
+                play(setup, &life(), Some((number, crash)));
+            }
         }
     }
 }
@@ -39,9 +42,20 @@ fn every_decision_survives_every_crash() {
 /// A store that loses any one kind of record, on either side, is found out.
 #[test]
 fn the_checks_can_fail() {
-    let slots = [(Party::Payer, 1..=7), (Party::Payee, 1..=7)];
-    for (party, slot) in slots.into_iter().flat_map(|(party, slots)| slots.map(move |slot| (party, slot))) {
-        let found = catch_unwind(|| play_on_bad_disk(setup(), &life(), party, slot));
-        assert!(found.is_err(), "the {party:?} loses slot {slot} and nobody notices");
+    let [cltv, timelock] = setups();
+    let slots = [
+        (cltv, Party::Payer, 1..=7),
+        (cltv, Party::Payee, 1..=7),
+        (timelock, Party::Payer, 1..=10),
+        (timelock, Party::Payee, 1..=7),
+    ];
+    let each = slots.into_iter().flat_map(|(setup, party, slots)| slots.map(move |slot| (setup, party, slot)));
+    for (setup, party, slot) in each {
+        let found = catch_unwind(|| play_on_bad_disk(setup, &life(), party, slot));
+        assert!(
+            found.is_err(),
+            "the {party:?} of a channel with {:?} loses slot {slot} and nobody notices",
+            setup.ladder
+        );
     }
 }

@@ -12,6 +12,26 @@ fn the_decoder_takes_anything() {
 }
 
 #[test]
+fn damaged_stores_are_refused_or_hold() {
+    rillpay_fuzz::drive("restore", rillpay_fuzz::restore, &corpus("restore"));
+}
+
+#[test]
+fn a_wallets_record_can_be_anything() {
+    rillpay_fuzz::drive("wallet", rillpay_fuzz::wallet, &corpus("wallet"));
+}
+
+#[test]
+fn texts_can_be_anything() {
+    rillpay_fuzz::drive("texts", rillpay_fuzz::texts, &corpus("texts"));
+}
+
+#[test]
 fn payer_and_payee_survive_any_sequence_of_actions() {
     rillpay_fuzz::drive("actions", rillpay_fuzz::actions, &corpus("actions"));
+}
+
+#[test]
+fn two_holders_survive_any_sequence_of_actions() {
+    rillpay_fuzz::drive("two_way", rillpay_fuzz::two_way, &corpus("two_way"));
 }
