@@ -1,0 +1,556 @@
+//! The node: what its parts share, its start and stop, and what commands can ask for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rillpay_chain::{Chain, ScriptHash};
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
+use rillpay_channel::bitcoin::{Amount, FeeRate, ScriptBuf};
+use rillpay_channel::keys::Seed;
+use rillpay_channel::revocable::BaseKeys;
+use rillpay_channel::revocable::fees::LEAST_RATE;
+use rillpay_channel::revocable::holder::{End, Holder};
+use rillpay_channel::{Code as ChannelCode, Error as ChannelError, Msat};
+use rillpay_transport::NodeKey;
+use rillpay_wallet::Balance;
+use rillpay_wire::ChannelId;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+use crate::channel::{Channel, name_of};
+use crate::error::{Code, Error};
+use crate::links::Links;
+use crate::peer::{self, PeerAddress};
+use crate::purse::{Purse, total};
+use crate::request::PaymentRequest;
+use crate::store::{Owner, Store};
+use crate::{opening, seed, watcher};
+
+/// How many callers may be introducing themselves at a time.
+const GREETINGS: usize = 64;
+/// How many peers without a channel may be connected. Those with one always find room.
+const STRANGERS: usize = 64;
+/// How long a peer may take to answer what a command asked of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Within how many blocks a transaction is to confirm that is in no hurry.
+pub(crate) const TARGET: u16 = 6;
+
+/// How to run a node. It may hold the recovery words, so it never prints.
+#[derive(Clone)]
+pub struct Options {
+    /// Where everything is kept. One process at a time.
+    pub data_dir: PathBuf,
+    /// Where peers can call. `None`: nobody can, and the node calls others.
+    pub listen: Option<SocketAddr>,
+    /// The recovery words, in place of the file `seed.words`.
+    pub words: Option<String>,
+    /// From which height on the wallet's coins are looked for, in a new store; the tip if not said.
+    pub since: Option<u32>,
+    /// Blocks that a counterparty waits for its own money after it closes alone: our time to punish.
+    pub delay: u16,
+    /// The most blocks that we put up with ourselves.
+    pub max_delay: u16,
+    /// Confirmations before a channel is used.
+    pub depth: u32,
+}
+
+impl Options {
+    /// The book's delay of 1000 blocks, and three confirmations.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let (data_dir, listen, words, since) = (data_dir.into(), None, None, None);
+        Self { data_dir, listen, words, since, delay: 1_000, max_delay: 2_016, depth: 3 }
+    }
+}
+
+/// What the parts of a node share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) seed: Seed,
+    pub(crate) key: NodeKey,
+    pub(crate) chain: Arc<dyn Chain>,
+    pub(crate) store: Store,
+    pub(crate) purse: Purse,
+    pub(crate) links: Links,
+    /// Something is to be broadcast or looked up.
+    pub(crate) wake: Notify,
+    pub(crate) shutdown: CancellationToken,
+    channels: Mutex<BTreeMap<[u8; 32], Arc<Channel>>>,
+    rows: AtomicU32,
+    tasks: Mutex<JoinSet<()>>,
+    /// Held as long as the process uses the folder.
+    lock: Mutex<Option<File>>,
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// 32 random bytes.
+pub(crate) fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Error::new(Code::Folder, "the system gives no randomness"))?;
+    Ok(bytes)
+}
+
+impl Shared {
+    /// Runs something until it ends or the node is stopped.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = guard(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        if !self.shutdown.is_cancelled() {
+            tasks.spawn(work);
+        }
+    }
+
+    /// Runs something that goes on even if whoever waits for it gives up.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.spawn(async move {
+            let _ = reply.send(work.await);
+        });
+        answer.await.unwrap_or_else(|_| Err(Error::new(Code::NotRunning, "the node stops")))
+    }
+
+    /// A number for a new channel's keys. One is given again after a restart only if nothing was signed with its keys.
+    pub(crate) fn new_row(&self) -> u32 {
+        self.rows.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn channels(&self) -> Vec<Arc<Channel>> {
+        guard(&self.channels).values().cloned().collect()
+    }
+
+    pub(crate) fn channel(&self, id: &ChannelId) -> Option<Arc<Channel>> {
+        guard(&self.channels).get(&id.0).cloned()
+    }
+
+    pub(crate) fn channels_with(&self, peer: &PublicKey) -> Vec<Arc<Channel>> {
+        self.channels().into_iter().filter(|channel| channel.peer == *peer).collect()
+    }
+
+    fn has_room_for(&self, peer: &PublicKey) -> bool {
+        let known: HashSet<_> = guard(&self.channels).values().map(|channel| channel.peer).collect();
+        let strangers = || self.links.peers().iter().filter(|peer| !known.contains(peer)).count();
+        known.contains(peer) || strangers() < STRANGERS
+    }
+
+    pub(crate) fn add_channel(&self, channel: Arc<Channel>) {
+        guard(&self.channels).insert(channel.id.0, channel);
+    }
+
+    /// The chain can change nothing about a channel any more: it is kept, and neither looked at nor followed. `scripts` are those
+    /// of what it left in the chain.
+    pub(crate) async fn finish(&self, channel: &Channel, scripts: &[ScriptBuf]) -> Result<(), Error> {
+        self.store.set_over(channel.row).await?;
+        guard(&self.channels).remove(&channel.id.0);
+        for script in scripts.iter().chain([&channel.script]) {
+            self.chain.unfollow(&ScriptHash::of(script)).await?;
+        }
+        Ok(())
+    }
+
+    /// The fee rate for a confirmation within so many blocks.
+    pub(crate) async fn rate(&self, blocks: u16) -> Result<FeeRate, Error> {
+        Ok(self.chain.fee_estimates().await?.within(blocks).max(LEAST_RATE))
+    }
+}
+
+/// A running node. Clones are the same one.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+    address: Option<SocketAddr>,
+}
+
+impl Node {
+    /// Starts a node: takes the folder, reads the channels, looks at the chain, and only then talks to anybody.
+    ///
+    /// # Errors
+    /// [`Code::Folder`], [`Code::StoreFailed`], or what the chain said; nothing runs then.
+    pub async fn start(options: Options, chain: Arc<dyn Chain>) -> Result<Self, Error> {
+        let folder =
+            |error: std::io::Error| Error::new(Code::Folder, format!("{}: {error}", options.data_dir.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(&options.data_dir).map_err(folder)?;
+        // One that was there before may have been open to others.
+        std::fs::set_permissions(&options.data_dir, Permissions::from_mode(0o700)).map_err(folder)?;
+        let lock = take_folder(&options.data_dir)?;
+        let store = Store::open(&options.data_dir.join("node.sqlite"))?;
+        let (owner, network) = (store.owner()?, chain.network());
+        let words = options.data_dir.join("seed.words");
+        let seed = seed::load(options.words.as_deref(), &words, network, owner.is_none())?;
+        let key = NodeKey::new(seed.node_key()?.expose());
+        let own = (key.public().serialize().to_vec(), network.to_string());
+        let since = match owner {
+            Some(owner) if (&owner.key, &owner.network) == (&own.0, &own.1) => owner.since,
+            Some(_) => {
+                return Err(Error::new(Code::Folder, "the store belongs to other recovery words or another network"));
+            }
+            None => {
+                let tip = watcher::first_tip(chain.as_ref()).await?;
+                let since = options.since.map_or(tip, |since| since.min(tip));
+                store.own(&Owner { key: own.0, network: own.1, since })?;
+                since
+            }
+        };
+        let purse = Purse::open(&seed, network, &store, since)?;
+        let shared = Arc::new(Shared {
+            rows: AtomicU32::new(store.next_row()?),
+            options,
+            seed,
+            key,
+            chain,
+            store,
+            purse,
+            links: Links::default(),
+            wake: Notify::new(),
+            shutdown: CancellationToken::new(),
+            channels: Mutex::new(BTreeMap::new()),
+            tasks: Mutex::new(JoinSet::new()),
+            lock: Mutex::new(Some(lock)),
+        });
+        for loaded in shared.store.channels()? {
+            match Holder::load(&loaded.held) {
+                Ok(holder) => {
+                    let keys = BaseKeys::from_seed(&shared.seed, loaded.row)?;
+                    shared.add_channel(Channel::new(holder, keys, &loaded));
+                }
+                // The others have to be watched all the same.
+                Err(error) => tracing::error!(row = loaded.row, %error, "a damaged channel is left alone"),
+            }
+        }
+        watcher::first_pass(&shared).await?;
+        let address = listen(&shared).await?;
+        for (id, address) in shared.store.peers()? {
+            shared.spawn(peer::keep_calling(Arc::clone(&shared), PeerAddress { id, address }));
+        }
+        shared.spawn(watcher::run(Arc::clone(&shared)));
+        Ok(Self { shared, address })
+    }
+
+    /// The node's key, its name.
+    pub fn id(&self) -> PublicKey {
+        self.shared.key.public()
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Where its folder is.
+    pub fn data_dir(&self) -> &Path {
+        &self.shared.options.data_dir
+    }
+
+    /// Stops at once, wherever it is. Nothing has to be said or written: what matters is stored already.
+    pub async fn stop(&self) {
+        self.shared.shutdown.cancel();
+        let mut tasks = std::mem::take(&mut *guard(&self.shared.tasks));
+        tasks.shutdown().await;
+        self.shared.store.close();
+        // Unlocked by name: a child of this process may have the file, too, until it becomes another program.
+        if let Some(lock) = guard(&self.shared.lock).take() {
+            let _ = lock.unlock();
+        }
+    }
+
+    /// Completes when somebody asked the node to stop; [`Node::stop`] does it.
+    pub async fn asked_to_stop(&self) {
+        self.shared.shutdown.cancelled().await;
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.shared.shutdown.cancel();
+    }
+
+    /// Runs until the node is stopped.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.shared.spawn(work);
+    }
+
+    /// What it is and whom it is connected to.
+    ///
+    /// # Errors
+    /// What the chain said.
+    pub async fn info(&self) -> Result<NodeInfo, Error> {
+        let height = self.shared.chain.tip().await?.height;
+        let peers = self.shared.links.peers().iter().map(ToString::to_string).collect();
+        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height })
+    }
+
+    /// Connects to a peer, and remembers to call it again after every break and every start.
+    ///
+    /// # Errors
+    /// [`Code::PeerOffline`], [`Code::PeerUnfit`], or what the transport said; then it is not remembered.
+    pub async fn connect(&self, to: &PeerAddress) -> Result<(), Error> {
+        let (node, to) = (Arc::clone(&self.shared), to.clone());
+        self.shared
+            .detached(async move {
+                let session = peer::call(&node, &to).await?;
+                node.store.set_peer(to.id, to.address.clone()).await?;
+                let (up, is_up) = oneshot::channel();
+                let serving = Arc::clone(&node);
+                node.spawn(async move {
+                    peer::serve(Arc::clone(&serving), session, Some(up)).await;
+                    peer::keep_calling(serving, to).await;
+                });
+                is_up.await.map_err(|_| Error::new(Code::PeerOffline, "the peer hung up"))
+            })
+            .await
+    }
+
+    /// Opens a channel of `capacity` with a connected peer; `push` of it is the peer's from the start. The funding is on its way
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`Code::PeerOffline`], [`Code::Busy`], [`Code::OpeningFailed`], [`Code::PeerSilent`]; what channel, wallet and chain say.
+    pub async fn open(&self, peer: PublicKey, capacity: Amount, push: Amount) -> Result<OpenInfo, Error> {
+        let node = Arc::clone(&self.shared);
+        self.shared
+            .detached(async move {
+                let push = Msat::from_amount(push).ok_or(Error::new(Code::InvalidCommand, "more than all money"))?;
+                let answer = opening::open(&node, &peer, (capacity, push)).await?;
+                let ended = || Error::new(Code::OpeningFailed, "the connection ended");
+                match timeout(PATIENCE, answer).await {
+                    Ok(answer) => {
+                        let opened = answer.unwrap_or_else(|_| Err(ended()))?;
+                        Ok(OpenInfo { channel: opened.id.to_string(), funding: opened.funding.to_string() })
+                    }
+                    Err(_) => {
+                        if let Some(link) = node.links.get(&peer) {
+                            opening::abort(&node, &link, "no answer").await;
+                        }
+                        Err(Error::new(Code::PeerSilent, "the peer does not answer"))
+                    }
+                }
+            })
+            .await
+    }
+
+    /// Pays the counterparty of a channel.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchChannel`], [`Code::NotPayable`], [`Code::PeerOffline`], [`Code::PeerSilent`]: nothing was paid; what the channel
+    /// says.
+    pub async fn pay(&self, channel: &str, amount: Amount) -> Result<PaidInfo, Error> {
+        let channel = self.find(channel)?;
+        self.pay_over(channel, amount, None).await
+    }
+
+    /// Pays a request, once.
+    ///
+    /// # Errors
+    /// As [`Node::pay`]; [`Code::RequestPaid`].
+    pub async fn pay_request(&self, request: &PaymentRequest) -> Result<PaidInfo, Error> {
+        let channel = self.shared.channel(&request.channel);
+        let channel = channel.ok_or(Error::new(Code::NoSuchChannel, "there is no such channel"))?;
+        if channel.peer != request.payee {
+            return Err(Error::new(Code::NoSuchChannel, "this channel is with somebody else than who asks"));
+        }
+        if self.shared.store.is_paid(request.id).await? {
+            return Err(Error::new(Code::RequestPaid, "this request was paid before"));
+        }
+        self.pay_over(channel, request.amount, Some(request.id)).await
+    }
+
+    async fn pay_over(&self, channel: Arc<Channel>, sum: Amount, id: Option<[u8; 16]>) -> Result<PaidInfo, Error> {
+        let node = Arc::clone(&self.shared);
+        self.shared
+            .detached(async move {
+                let amount = Msat::from_amount(sum).ok_or(Error::new(Code::InvalidCommand, "more than all money"))?;
+                let mut waiting = channel.waiting(PATIENCE);
+                let paid = loop {
+                    if let Some(paid) = channel.pay(&node, amount, id).await? {
+                        break paid;
+                    }
+                    // The counterparty owes a revocation. Whatever happens, there is one more tick.
+                    if !waiting.goes_on().await {
+                        return Err(Error::new(Code::PeerSilent, "the peer does not answer; nothing was paid"));
+                    }
+                };
+                let view = channel.wait(&node, &mut waiting, |view| view.direct.1 >= paid).await?;
+                Ok(PaidInfo {
+                    channel: channel.id.to_string(),
+                    amount_sat: sum.to_sat(),
+                    settled: view.direct.1 >= paid,
+                    balance_sat: view.balance.to_sat(),
+                })
+            })
+            .await
+    }
+
+    /// Asks for a payment over a channel: a text for the counterparty's `pay`. Nothing is stored.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchChannel`], [`Code::InvalidCommand`].
+    pub fn request(&self, channel: &str, amount: Amount, memo: &str) -> Result<PaymentRequest, Error> {
+        let channel = self.find(channel)?;
+        let mut id = [0; 16];
+        id.iter_mut().zip(random()?).for_each(|(to, from)| *to = from);
+        PaymentRequest::new(self.id(), channel.id, amount, memo, id)
+    }
+
+    /// Every channel that the chain can still change.
+    ///
+    /// # Errors
+    /// [`Code::StoreFailed`].
+    pub async fn list(&self) -> Result<Vec<ChannelInfo>, Error> {
+        let mut list = vec![];
+        for channel in self.shared.channels() {
+            let view = channel.view(&self.shared).await?;
+            let state = match &view.end {
+                Some(end) => name_of(end),
+                None if view.spent_by.is_some() => "spent",
+                None if view.is_open => "open",
+                None if !view.is_ready => "opening",
+                None if view.is_closing => "closing",
+                None => "offline",
+            };
+            list.push(ChannelInfo {
+                id: channel.id.to_string(),
+                peer: channel.peer.to_string(),
+                state,
+                opener: view.is_opener,
+                capacity_sat: channel.capacity.to_sat(),
+                balance_sat: view.balance.to_sat(),
+                received_msat: view.direct.0,
+                paid_msat: view.direct.1,
+                funding: channel.funding.to_string(),
+                spent_by: view.spent_by.map(|txid| txid.to_string()),
+            });
+        }
+        Ok(list)
+    }
+
+    /// Closes a channel: by agreement, or alone, which takes as long as the counterparty set.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchChannel`]; [`Code::PeerOffline`] for a close by agreement; what the channel says.
+    pub async fn close(&self, channel: &str, alone: bool) -> Result<CloseInfo, Error> {
+        let (channel, node) = (self.find(channel)?, Arc::clone(&self.shared));
+        self.shared
+            .detached(async move {
+                let mut waiting = channel.waiting(PATIENCE);
+                let view = channel.view(&node).await?;
+                // Also where a closing transaction was agreed on, and the network has forgotten it.
+                let is_lost = matches!(view.end, Some(End::Closed(_))) && view.spent_by.is_none();
+                if alone && (view.end.is_none() || is_lost) {
+                    let why = ChannelError::new(ChannelCode::Closing, "closed by its owner");
+                    channel.act(&node, |holder, keys| holder.fail(keys, &why)).await?;
+                } else if view.end.is_none() {
+                    if !view.is_linked {
+                        let text = "the peer is not connected: wait for it, or close alone";
+                        return Err(Error::new(Code::PeerOffline, text));
+                    }
+                    let rate = node.rate(TARGET).await?;
+                    channel.act(&node, |holder, keys| holder.shutdown(keys, rate)).await?;
+                }
+                let view = channel.wait(&node, &mut waiting, |view| view.end.is_some()).await?;
+                let state = view.end.as_ref().map_or("closing", name_of);
+                let txid = match &view.end {
+                    Some(End::Closed(transaction)) => Some(transaction.compute_txid().to_string()),
+                    _ => channel.to_broadcast(&node).await?.map(|tx| tx.compute_txid().to_string()),
+                };
+                Ok(CloseInfo { channel: channel.id.to_string(), state, txid })
+            })
+            .await
+    }
+
+    /// Where to pay this node on chain.
+    ///
+    /// # Errors
+    /// What wallet and chain say.
+    pub async fn deposit_address(&self) -> Result<String, Error> {
+        self.look_at_purse().await?;
+        Ok(self.shared.purse.address().await?.to_string())
+    }
+
+    /// What it has.
+    ///
+    /// # Errors
+    /// What wallet and chain say.
+    pub async fn balance(&self) -> Result<BalanceInfo, Error> {
+        self.look_at_purse().await?;
+        let balance: Balance = self.shared.purse.balance().await?;
+        let mut channels = Amount::ZERO;
+        for channel in self.shared.channels() {
+            let view = channel.view(&self.shared).await?;
+            if view.end.is_none() && view.spent_by.is_none() {
+                channels = channels.checked_add(view.balance).unwrap_or(Amount::MAX_MONEY);
+            }
+        }
+        let confirmed_sat = balance.confirmed.to_sat();
+        Ok(BalanceInfo { confirmed_sat, total_sat: total(&balance).to_sat(), channels_sat: channels.to_sat() })
+    }
+
+    async fn look_at_purse(&self) -> Result<(), Error> {
+        let node = Arc::clone(&self.shared);
+        self.shared.detached(async move { node.purse.look(node.chain.as_ref(), &node.store).await }).await
+    }
+
+    /// The channel whose id begins so.
+    fn find(&self, prefix: &str) -> Result<Arc<Channel>, Error> {
+        let mut found = self.shared.channels().into_iter().filter(|channel| channel.id.to_string().starts_with(prefix));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Code::NoSuchChannel, "more than one channel begins so: say more of it"))
+            }
+            _ => Err(Error::new(Code::NoSuchChannel, "there is no such channel")),
+        }
+    }
+}
+
+fn take_folder(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(|error| Error::new(Code::Folder, format!("{}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::new(Code::Folder, format!("another node uses {}", folder.display()))),
+    }
+}
+
+/// Takes calls from now on.
+async fn listen(node: &Arc<Shared>) -> Result<Option<SocketAddr>, Error> {
+    let Some(at) = node.options.listen else { return Ok(None) };
+    let failed = |error: std::io::Error| Error::new(Code::Folder, format!("cannot listen on {at}: {error}"));
+    let listener = TcpListener::bind(at).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let (serving, room) = (Arc::clone(node), Arc::new(Semaphore::new(GREETINGS)));
+    node.spawn(async move {
+        loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let node = Arc::clone(&serving);
+                    serving.spawn(async move {
+                        let answered = peer::answer(&node, stream).await;
+                        drop(place);
+                        match answered {
+                            Ok(session) if node.has_room_for(&session.remote) => peer::serve(node, session, None).await,
+                            Ok(_) => tracing::debug!("a stranger was not taken in"),
+                            Err(error) => tracing::debug!(%error, "a caller was not answered"),
+                        }
+                    });
+                }
+                // Too many open files, above all: others have to end first.
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    });
+    Ok(Some(address))
+}

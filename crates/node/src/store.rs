@@ -1,0 +1,444 @@
+//! What survives a crash: SQLite, one row per channel.
+//!
+//! ```text
+//! node      one row: whose store it is, the wallet's record, and how many numbers of channels are taken
+//! peer      who is called again
+//! channel   what a holder has to know, with the version that every change names and raises
+//! revoked   the payments in revoked commitments, for the channel's whole life
+//! paid      requests that were paid
+//! ```
+//!
+//! **Fencing.** A change that names another version than the row's fails ([`StoreError::Conflict`]): a second writer made
+//! one in between, and the loser reads the channel anew.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rillpay_channel::Msat;
+use rillpay_channel::bitcoin::hashes::{Hash, sha256};
+use rillpay_channel::bitcoin::secp256k1::PublicKey;
+use rillpay_channel::revocable::holder::Event;
+use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role};
+use rillpay_wire::ChannelId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// The version of the tables, in SQLite's `user_version`.
+const VERSION: i32 = 1;
+/// How long another process may hold the file.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const TABLES: &str = "
+    CREATE TABLE node (
+        id      INTEGER PRIMARY KEY CHECK (id = 0),
+        key     BLOB NOT NULL,
+        network TEXT NOT NULL,
+        since   INTEGER NOT NULL,
+        rows    INTEGER NOT NULL DEFAULT 0,
+        wallet  BLOB
+    ) STRICT;
+    CREATE TABLE peer (
+        key     BLOB PRIMARY KEY,
+        address TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE channel (
+        row     INTEGER PRIMARY KEY,
+        id      BLOB NOT NULL UNIQUE,
+        peer    BLOB NOT NULL,
+        since   INTEGER NOT NULL,
+        over    INTEGER NOT NULL DEFAULT 0,
+        version INTEGER NOT NULL,
+        held    BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE revoked (
+        row    INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        htlcs  BLOB NOT NULL,
+        PRIMARY KEY (row, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE paid (
+        request BLOB PRIMARY KEY,
+        row     INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 1;
+";
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Somebody else changed the channel since it was loaded.
+    #[error("another writer changed this channel")]
+    Conflict,
+    /// This request was paid before.
+    #[error("this request was paid before")]
+    Paid,
+    /// What is stored does not fit together.
+    #[error("what is stored is corrupted: {0}")]
+    Corrupted(&'static str),
+    /// Nothing was stored, or it is not known whether: a full disk, a failing one.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// The node has stopped.
+    #[error("the store is closed")]
+    Closed,
+    /// The tables are those of another program.
+    #[error("the store has version {0}, which this program does not know")]
+    Version(i32),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A channel as the store holds it.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    /// The number of its keys.
+    pub(crate) row: u32,
+    pub(crate) peer: PublicKey,
+    /// A height before its funding.
+    pub(crate) since: u32,
+    pub(crate) version: i64,
+    pub(crate) held: Vec<u8>,
+}
+
+/// What one decision stores.
+#[derive(Default)]
+pub(crate) struct Change {
+    held: Option<Vec<u8>>,
+    revoked: Vec<(CommitmentNumber, Vec<Htlc>)>,
+}
+
+impl Change {
+    pub(crate) fn of(events: &[Event]) -> Self {
+        let mut change = Self::default();
+        for event in events {
+            match event {
+                Event::Held(held) => change.held = Some(held.clone()),
+                Event::Revoked(number, htlcs) => change.revoked.push((*number, htlcs.clone())),
+            }
+        }
+        change
+    }
+}
+
+/// Who the node of a store is.
+pub(crate) struct Owner {
+    pub(crate) key: Vec<u8>,
+    pub(crate) network: String,
+    /// The height from which on the wallet's scripts are looked for.
+    pub(crate) since: u32,
+}
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    db: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Store {
+    /// Opens or makes the store in `path`.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        // Made here, so that nobody else can ever read it.
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        made.map_err(|error| StoreError::Failed(error.to_string()))?;
+        let db = Connection::open(path)?;
+        db.busy_timeout(PATIENCE)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        match db.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+            0 => db.execute_batch(&format!("BEGIN; {TABLES} COMMIT;"))?,
+            VERSION => {}
+            other => return Err(StoreError::Version(other)),
+        }
+        Ok(Self { db: Arc::new(Mutex::new(Some(db))) })
+    }
+
+    /// Waits for the disk away from the async threads.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let joined = tokio::task::spawn_blocking(move || store.now(work)).await;
+        joined.unwrap_or_else(|_| Err(StoreError::Failed("the work broke off".to_owned())))
+    }
+
+    fn now<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        // A panic left no transaction open: dropping one rolls it back.
+        let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        work(db.as_mut().ok_or(StoreError::Closed)?)
+    }
+
+    /// Ends all use, also by work that waits for a thread yet.
+    pub(crate) fn close(&self) {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Whose store it is; `None` while it is new.
+    pub(crate) fn owner(&self) -> Result<Option<Owner>, StoreError> {
+        self.now(|db| {
+            let read =
+                |row: &rusqlite::Row<'_>| Ok(Owner { key: row.get(0)?, network: row.get(1)?, since: row.get(2)? });
+            Ok(db.query_row("SELECT key, network, since FROM node", [], read).optional()?)
+        })
+    }
+
+    /// Gives a new store its owner.
+    pub(crate) fn own(&self, owner: &Owner) -> Result<(), StoreError> {
+        self.now(|db| {
+            let values = params![owner.key, owner.network, owner.since];
+            db.execute("INSERT INTO node (id, key, network, since) VALUES (0, ?, ?, ?)", values)?;
+            Ok(())
+        })
+    }
+
+    /// The wallet's record.
+    pub(crate) fn wallet(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.now(|db| Ok(db.query_row("SELECT wallet FROM node", [], |row| row.get(0)).optional()?.flatten()))
+    }
+
+    /// Replaces the wallet's record.
+    pub(crate) async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError> {
+        self.run(move |db| {
+            db.execute("UPDATE node SET wallet = ?", [record])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces the wallet's record by one that holds a funding, and gives the number of its channel to no other: our signature
+    /// for that one may leave.
+    pub(crate) async fn hold(&self, record: Vec<u8>, row: u32) -> Result<(), StoreError> {
+        self.run(move |db| {
+            db.execute("UPDATE node SET wallet = ?, rows = MAX(rows, ? + 1)", params![record, row])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The peers that are to be called.
+    pub(crate) fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
+        self.now(|db| {
+            let mut statement = db.prepare("SELECT key, address FROM peer")?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
+            rows.map(|row| {
+                let (key, address) = row?;
+                Ok((key_of(&key)?, address))
+            })
+            .collect()
+        })
+    }
+
+    /// Remembers where a peer is.
+    pub(crate) async fn set_peer(&self, peer: PublicKey, address: String) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let values = params![peer.serialize(), address];
+            db.execute("INSERT OR REPLACE INTO peer (key, address) VALUES (?, ?)", values)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The number that no channel has had yet.
+    pub(crate) fn next_row(&self) -> Result<u32, StoreError> {
+        let sql = "SELECT MAX(COALESCE((SELECT MAX(row) + 1 FROM channel), 0), COALESCE((SELECT rows FROM node), 0))";
+        self.now(|db| Ok(db.query_row(sql, [], |row| row.get(0))?))
+    }
+
+    /// Every channel that the chain can still change.
+    pub(crate) fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
+        self.now(|db| {
+            let mut statement =
+                db.prepare("SELECT row, peer, since, version, held FROM channel WHERE over = 0 ORDER BY row")?;
+            let rows = statement.query_map([], loaded)?;
+            rows.map(|row| finish(row?)).collect()
+        })
+    }
+
+    /// A channel as it is now.
+    pub(crate) async fn channel(&self, row: u32) -> Result<Loaded, StoreError> {
+        self.run(move |db| {
+            let sql = "SELECT row, peer, since, version, held FROM channel WHERE row = ?";
+            finish(db.query_row(sql, [row], loaded)?)
+        })
+        .await
+    }
+
+    /// Stores a channel just opened, at version 1.
+    pub(crate) async fn create(
+        &self,
+        row: u32,
+        id: ChannelId,
+        peer: PublicKey,
+        since: u32,
+        change: Change,
+    ) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let held = change.held.ok_or(StoreError::Corrupted("a channel without a state"))?;
+            let values = params![row, id.0, peer.serialize(), since, held];
+            db.execute("INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, 1, ?)", values)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes what one decision stores durable, all of it or nothing, and the request that it pays.
+    pub(crate) async fn write(
+        &self,
+        row: u32,
+        version: i64,
+        change: Change,
+        pays: Option<[u8; 16]>,
+    ) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let next = version.saturating_add(1);
+            let sql = "UPDATE channel SET held = COALESCE(?, held), version = ? WHERE row = ? AND version = ?";
+            if transaction.execute(sql, params![change.held, next, row, version])? != 1 {
+                return Err(StoreError::Conflict);
+            }
+            for (number, htlcs) in &change.revoked {
+                let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX), encode(htlcs)];
+                transaction.execute("INSERT OR REPLACE INTO revoked (row, number, htlcs) VALUES (?, ?, ?)", values)?;
+            }
+            if let Some(request) = pays {
+                let sql = "INSERT OR IGNORE INTO paid (request, row) VALUES (?, ?)";
+                if transaction.execute(sql, params![request, row])? != 1 {
+                    return Err(StoreError::Paid);
+                }
+            }
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// Whether this request was paid.
+    pub(crate) async fn is_paid(&self, request: [u8; 16]) -> Result<bool, StoreError> {
+        self.run(move |db| {
+            Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM paid WHERE request = ?)", [request], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// The payments in a revoked commitment.
+    pub(crate) fn revoked(&self, row: u32, number: CommitmentNumber) -> Result<Vec<Htlc>, StoreError> {
+        self.now(|db| {
+            let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX)];
+            let sql = "SELECT htlcs FROM revoked WHERE row = ? AND number = ?";
+            let bytes: Option<Vec<u8>> = db.query_row(sql, values, |row| row.get(0)).optional()?;
+            bytes.map_or(Ok(vec![]), |bytes| decode(&bytes).ok_or(StoreError::Corrupted("payments")))
+        })
+    }
+
+    /// The chain can change nothing about this channel any more.
+    pub(crate) async fn set_over(&self, row: u32) -> Result<(), StoreError> {
+        self.run(move |db| {
+            db.execute("UPDATE channel SET over = 1 WHERE row = ?", [row])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+type Raw = (u32, Vec<u8>, u32, i64, Vec<u8>);
+
+fn loaded(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+fn finish((row, peer, since, version, held): Raw) -> Result<Loaded, StoreError> {
+    Ok(Loaded { row, peer: key_of(&peer)?, since, version, held })
+}
+
+fn key_of(bytes: &[u8]) -> Result<PublicKey, StoreError> {
+    PublicKey::from_slice(bytes).map_err(|_| StoreError::Corrupted("a peer's key"))
+}
+
+/// Bytes of one payment.
+const HTLC: usize = 45;
+
+fn encode(htlcs: &[Htlc]) -> Vec<u8> {
+    let mut bytes = vec![];
+    for htlc in htlcs {
+        bytes.push(u8::from(htlc.offered_by == Role::Opener));
+        bytes.extend(htlc.amount.get().to_be_bytes());
+        bytes.extend(htlc.payment_hash.to_byte_array());
+        bytes.extend(htlc.expiry.to_be_bytes());
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<Htlc>> {
+    let (chunks, rest) = bytes.as_chunks::<HTLC>();
+    let one = |chunk: &[u8; HTLC]| {
+        let (by, rest) = chunk.split_first()?;
+        let (amount, rest) = rest.split_first_chunk::<8>()?;
+        let (hash, expiry) = rest.split_first_chunk::<32>()?;
+        Some(Htlc {
+            offered_by: if *by == 1 { Role::Opener } else { Role::Accepter },
+            amount: Msat::new(u64::from_be_bytes(*amount))?,
+            payment_hash: sha256::Hash::from_byte_array(*hash),
+            expiry: u32::from_be_bytes(expiry.try_into().ok()?),
+        })
+    };
+    chunks.iter().map(one).collect::<Option<Vec<_>>>().filter(|_| rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(byte: u8) -> Change {
+        Change { held: Some(vec![byte]), revoked: vec![] }
+    }
+
+    #[tokio::test]
+    async fn a_row_has_one_writer_and_a_request_is_paid_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sqlite");
+        let [one, other] = [Store::open(&path).unwrap(), Store::open(&path).unwrap()];
+        let peer = PublicKey::from_slice(&[2; 33]).unwrap();
+        one.create(0, ChannelId([1; 32]), peer, 7, event(1)).await.unwrap();
+        assert_eq!(one.next_row().unwrap(), 1);
+        one.own(&Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0 }).unwrap();
+        for row in [4, 2] {
+            one.hold(vec![], row).await.unwrap();
+            assert_eq!(other.next_row().unwrap(), 5, "signed for, though it may lead to no channel");
+        }
+        one.write(0, 1, event(2), Some([9; 16])).await.unwrap();
+        assert!(matches!(other.write(0, 1, event(3), None).await, Err(StoreError::Conflict)));
+        assert!(matches!(other.write(0, 2, event(3), Some([9; 16])).await, Err(StoreError::Paid)));
+        let stored = other.channel(0).await.unwrap();
+        assert_eq!((stored.version, stored.held, stored.since), (2, vec![2], 7), "what was refused changed nothing");
+        other.set_over(0).await.unwrap();
+        assert!(one.channels().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn revoked_payments_come_back_as_they_were() {
+        assert!(Store::open(Path::new("/nowhere/node.sqlite")).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.sqlite")).unwrap();
+        let peer = PublicKey::from_slice(&[2; 33]).unwrap();
+        store.create(3, ChannelId([1; 32]), peer, 0, event(1)).await.unwrap();
+        let htlc = |by, expiry| Htlc {
+            offered_by: by,
+            amount: Msat::new(5_000).unwrap(),
+            payment_hash: sha256::Hash::hash(b"preimage"),
+            expiry,
+        };
+        let (number, htlcs) = (CommitmentNumber::FIRST, vec![htlc(Role::Opener, 1), htlc(Role::Accepter, u32::MAX)]);
+        let change = Change { held: None, revoked: vec![(number, htlcs.clone())] };
+        store.write(3, 1, change, None).await.unwrap();
+        assert_eq!(store.revoked(3, number).unwrap(), htlcs);
+        assert_eq!(store.revoked(4, number).unwrap(), []);
+        assert_eq!(store.channel(3).await.unwrap().held, [1]);
+        assert_eq!(decode(&[0; 46]), None);
+        assert_eq!(decode(&[0xff; 45]), None, "more than all money");
+    }
+}

@@ -1,0 +1,217 @@
+//! Compares every channel, and the wallet, with the chain: after the start, at every change, and now and then in any case.
+//!
+//! ```text
+//!   funding deep enough, and as agreed ──> funding_seen        a new block ──> at_height, update_fee
+//!   funding spent ──> `claims`             ended, not spent  ──> the closing transaction or commitment, again
+//!   a funding that is held, its channel stored ──> broadcast, again until it is seen
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rillpay_chain::{Chain, Outspend};
+use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
+use rillpay_channel::revocable::Role;
+use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
+
+use crate::channel::Channel;
+use crate::claims;
+use crate::error::{Error, Kind};
+use crate::node::{Shared, TARGET};
+
+/// A pass is made at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// The pause after a failed pass.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many blocks a peer has to fund the channel that it opened.
+const UNFUNDED: u32 = 2_016;
+/// The first look, before anybody is talked to. A chain that cannot be asked is waited for.
+pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
+    // A funding without a channel: the counterparty never signed, and it will never be broadcast.
+    for txid in node.purse.held().await {
+        if node.channels().iter().all(|channel| channel.funding.txid != txid) {
+            node.purse.release(&node.store, &txid).await?;
+        }
+    }
+    let mut looked_at = None;
+    loop {
+        match pass(node, &mut looked_at).await {
+            Err(error) if is_of_chain(&error) => {
+                tracing::warn!(code = error.code(), "waiting for the chain: {error}");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            // A disk that fails, or one damaged channel, keeps the others from nothing.
+            Err(error) => tracing::error!(code = error.code(), "not everything could be looked at: {error}"),
+            Ok(()) => {}
+        }
+        return Ok(());
+    }
+}
+
+/// The height of the best block, from a chain that may have to be waited for.
+pub(crate) async fn first_tip(chain: &dyn Chain) -> Result<u32, Error> {
+    loop {
+        match chain.tip().await.map_err(Error::from) {
+            Ok(tip) => return Ok(tip.height),
+            Err(error) if is_of_chain(&error) => {
+                tracing::warn!(code = error.code(), "waiting for the chain: {error}");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+const fn is_of_chain(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Chain(..))
+}
+
+/// Watches until the node is stopped.
+pub(crate) async fn run(node: Arc<Shared>) {
+    let (mut changes, mut looked_at) = (node.chain.changes(), None);
+    loop {
+        changes.mark_unchanged();
+        let mut pause = LONGEST_SLEEP;
+        if let Err(error) = pass(&node, &mut looked_at).await {
+            tracing::warn!(code = error.code(), "the channels could not be compared with the chain: {error}");
+            pause = RETRY;
+        }
+        tokio::select! {
+            () = node.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            changed = changes.changed() => if changed.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// One look at everything. What fails about one channel keeps no other from being looked at.
+async fn pass(node: &Arc<Shared>, looked_at: &mut Option<u32>) -> Result<(), Error> {
+    let tip = node.chain.tip().await?.height;
+    let mut failed = None;
+    // All of them first: a backend that has to read old blocks reads them once.
+    for channel in node.channels() {
+        node.chain.follow(&channel.script, channel.since).await?;
+    }
+    for channel in node.channels() {
+        if let Err(error) = inspect(node, &channel, tip).await {
+            tracing::debug!(channel = %channel.id, code = error.code(), "not looked at: {error}");
+            failed.get_or_insert(error);
+        }
+    }
+    if let Err(error) = tend_purse(node, tip, looked_at).await {
+        failed.get_or_insert(error);
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Result<(), Error> {
+    let channels = node.channels();
+    for txid in node.purse.held().await {
+        if channels.iter().any(|channel| channel.funding.txid == txid) {
+            node.purse.send(&node.store, &txid).await?;
+        }
+    }
+    for transaction in node.purse.unseen().await {
+        broadcast(node, &transaction).await?;
+        *looked_at = None;
+    }
+    if *looked_at != Some(tip) {
+        node.purse.look(node.chain.as_ref(), &node.store).await?;
+        *looked_at = Some(tip);
+    }
+    Ok(())
+}
+
+/// Hands a transaction to the network; whether it is there now. It is tried again with every pass, so that a refusal is only
+/// told of.
+pub(crate) async fn broadcast(node: &Shared, transaction: &Transaction) -> Result<bool, Error> {
+    let txid = transaction.compute_txid();
+    match node.chain.broadcast(transaction).await {
+        Ok(_) => Ok(true),
+        Err(rillpay_chain::ChainError::Refused(refusal)) => {
+            tracing::warn!(%txid, "the network refuses a transaction: {refusal}");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), Error> {
+    if let Outspend::Spent(spending) = node.chain.outspend(&channel.funding).await? {
+        return claims::take(node, channel, spending, tip).await;
+    }
+    // A reorganisation may have taken a spend back.
+    channel
+        .look(node, |_, sight| {
+            sight.spent_by = None;
+            Ok(())
+        })
+        .await?;
+    if let Some(transaction) = channel.to_broadcast(node).await? {
+        broadcast(node, &transaction).await?;
+        return Ok(());
+    }
+    confirm(node, channel, tip).await?;
+    grow_older(node, channel, tip).await
+}
+
+/// Tells the machine how deep its funding is, once the chain has shown that it is what was agreed on.
+async fn confirm(node: &Shared, channel: &Channel, tip: u32) -> Result<(), Error> {
+    if channel.look(node, |holder, _| Ok(holder.is_funded())).await? {
+        return Ok(());
+    }
+    let Some(status) = node.chain.status(&channel.funding.txid).await? else {
+        return give_up(node, channel, tip).await;
+    };
+    let confirmations = status.confirmations(tip);
+    if confirmations == 0 {
+        return Ok(());
+    }
+    let Some(transaction) = node.chain.raw_transaction(&channel.funding.txid).await? else { return Ok(()) };
+    let output = usize::try_from(channel.funding.vout).ok().and_then(|vout| transaction.output.get(vout));
+    // A transaction without that output funds nothing either.
+    let none = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new() };
+    let output = output.unwrap_or(&none);
+    let seen = channel.act(node, |holder, keys| holder.funding_seen(keys, output, confirmations)).await;
+    if seen.as_ref().is_err_and(|error| error.kind() == Kind::Channel(ChannelCode::NotFunded)) {
+        let why = ChannelError::new(ChannelCode::NotFunded, "the funding is not what was agreed on");
+        return channel.act(node, |holder, keys| holder.fail(keys, &why)).await;
+    }
+    seen
+}
+
+/// Forgets a channel without a funding that the peer should have made long ago (BOLT 2, "The `channel_ready` Message").
+async fn give_up(node: &Shared, channel: &Channel, tip: u32) -> Result<(), Error> {
+    let is_theirs = channel.look(node, |holder, _| Ok(holder.role() == Role::Accepter)).await?;
+    if is_theirs && tip.saturating_sub(channel.since) > UNFUNDED {
+        tracing::info!(channel = %channel.id, "the peer never funded it");
+        node.finish(channel, &[]).await?;
+    }
+    Ok(())
+}
+
+/// What a new block means to a channel that goes on.
+async fn grow_older(node: &Shared, channel: &Channel, tip: u32) -> Result<(), Error> {
+    if channel.look(node, |_, sight| Ok(sight.height == tip)).await? {
+        return Ok(());
+    }
+    channel.act(node, |holder, keys| holder.at_height(keys, tip)).await?;
+    channel
+        .look(node, |_, sight| {
+            sight.height = tip;
+            Ok(())
+        })
+        .await?;
+    let estimate = node.rate(TARGET).await?;
+    let due = channel.look(node, |holder, _| Ok(holder.due_fee(estimate))).await?;
+    if let Some(rate) = due
+        && let Err(error) = channel.set_fee(node, rate).await
+    {
+        // Unaffordable above all; the next block asks again.
+        tracing::debug!(channel = %channel.id, code = error.code(), "the fee rate stays: {error}");
+    }
+    Ok(())
+}

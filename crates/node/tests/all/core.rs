@@ -1,0 +1,79 @@
+//! A cheat on a real Bitcoin Core node, whose backend knows nothing but the scripts that it is told to follow.
+
+use std::sync::Arc;
+
+use rillpay_chain::Chain;
+use rillpay_chain::bitcoind::BitcoindChain;
+use rillpay_chain::testing::Node as Bitcoin;
+use rillpay_channel::bitcoin::{Address, Amount, Denomination, Network};
+use rillpay_node::{Node, Options};
+use tempfile::TempDir;
+
+use crate::on_chain::{copied_commitment, is_less_fees};
+use crate::pair::{BTC, HITESH, IRENE, address_of, btc, until};
+
+async fn start(bitcoin: &Bitcoin, folder: &TempDir, listens: bool) -> Node {
+    // Nothing of an earlier life: what became of the funding is read from the blocks again.
+    let chain = BitcoindChain::connect(bitcoin.options()).await.unwrap();
+    let listen = listens.then(|| "127.0.0.1:0".parse().unwrap());
+    Node::start(Options { listen, ..Options::new(folder.path()) }, Arc::new(chain)).await.unwrap()
+}
+
+async fn waits(bitcoin: &Bitcoin, transactions: usize) {
+    until("something waits for a block", || async {
+        bitcoin.call::<Vec<String>>("getrawmempool", serde_json::json!([])).await.len() >= transactions
+    })
+    .await;
+}
+
+/// What all that waits for a block pays for it.
+async fn fee(bitcoin: &Bitcoin) -> Amount {
+    let info: serde_json::Value = bitcoin.call("getmempoolinfo", serde_json::json!([])).await;
+    // Small numbers come with an exponent, which amounts do not have.
+    let fee = info["total_fee"].as_f64().unwrap();
+    Amount::from_str_in(&format!("{fee:.8}"), Denomination::Bitcoin).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_is_punished_after_a_long_stop() {
+    let bitcoin = Bitcoin::start().await;
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let nodes = [start(&bitcoin, &folders[HITESH], false).await, start(&bitcoin, &folders[IRENE], true).await];
+    let address: Address<_> = nodes[HITESH].deposit_address().await.unwrap().parse().unwrap();
+    bitcoin.send(&address.require_network(Network::Regtest).unwrap().script_pubkey(), btc(20)).await;
+    bitcoin.mine(1).await;
+    until("his coins", || async { nodes[HITESH].balance().await.unwrap().confirmed_sat == 20 * BTC }).await;
+    nodes[HITESH].connect(&address_of(&nodes[IRENE])).await.unwrap();
+    let channel = nodes[HITESH].open(nodes[IRENE].id(), btc(10), btc(5)).await.unwrap().channel;
+    waits(&bitcoin, 1).await;
+    bitcoin.mine(3).await;
+    for node in &nodes {
+        until("the channel is open", || async { node.list().await.unwrap()[0].state == "open" }).await;
+    }
+    let five_and_five = copied_commitment(folders[IRENE].path());
+    let paid = nodes[IRENE].pay(&channel, btc(2)).await.unwrap();
+    assert_eq!(paid.balance_sat, 3 * BTC);
+    until("seven", || async { nodes[HITESH].list().await.unwrap()[0].received_msat == 2 * BTC * 1_000 }).await;
+    let before = nodes[HITESH].balance().await.unwrap().confirmed_sat;
+    for node in &nodes {
+        node.stop().await;
+    }
+
+    BitcoindChain::connect(bitcoin.options()).await.unwrap().broadcast(&five_and_five).await.unwrap();
+    bitcoin.mine(500).await;
+    let hitesh = start(&bitcoin, &folders[HITESH], false).await;
+    waits(&bitcoin, 1).await;
+    let fee = fee(&bitcoin).await;
+    // Away again before it is in a block; and the next blocks leave it out, so that it has to offer more.
+    hitesh.stop().await;
+    let hitesh = start(&bitcoin, &folders[HITESH], false).await;
+    for _ in 0..2 {
+        bitcoin.branch(1, &[]).await;
+    }
+    until("he offers more", || async { self::fee(&bitcoin).await > fee }).await;
+    bitcoin.mine(1).await;
+    let taken = || async { hitesh.balance().await.unwrap().confirmed_sat.saturating_sub(before) };
+    until("all ten", || async { is_less_fees(taken().await, 10 * BTC) }).await;
+    bitcoin.mine(6).await;
+    until("it is over", || async { hitesh.list().await.unwrap().is_empty() }).await;
+}
