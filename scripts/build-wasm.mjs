@@ -1,4 +1,4 @@
-// The browser module: cargo compiles it, wasm-bindgen writes the JavaScript beside it, wasm-opt makes it small.
+// The two browser modules: cargo compiles them, wasm-bindgen writes the JavaScript beside it, wasm-opt makes them small.
 // What comes out, in pkg/generated, is what the npm package ships.
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,25 +41,34 @@ function printSizes(out, names) {
   console.log(`   ${names.join(' + ')}: ${size(raw)}, gzip ${size(zipped)}`);
 }
 
-/** Builds the module into `out`: the one that is shipped, or the benchmark's own with its feature. */
-export async function buildWasm({ out = shipped, features = [] } = {}) {
+/** Compiles one module, by its features, and puts it into `out` under this name. */
+async function buildModule(out, name, features) {
   const crate = ['--package', 'rillpay', '--lib', '--profile', 'wasm', '--target', TARGET];
-  await run('cargo', ['build', ...crate, ...features.flatMap((feature) => ['--features', feature])], {
+  await run('cargo', ['build', ...crate, '--no-default-features', '--features', features.join(',')], {
     env: { ...wasmEnv(), RUSTFLAGS: anonymous },
     minutes: 20,
   });
-  rmSync(out, { recursive: true, force: true });
   const compiled = path.join(wasmTargetDir, TARGET, 'wasm/rillpay.wasm');
-  await run('wasm-bindgen', [compiled, '--target', 'web', '--out-dir', out, '--out-name', 'rillpay'], { minutes: 2 });
-  const wasm = path.join(out, 'rillpay_bg.wasm');
+  await run('wasm-bindgen', [compiled, '--target', 'web', '--out-dir', out, '--out-name', name], { minutes: 2 });
+  const wasm = path.join(out, `${name}_bg.wasm`);
   await run('wasm-opt', [...smaller, wasm, '-o', `${wasm}.small`], { minutes: 5 });
   renameSync(`${wasm}.small`, wasm);
   checkWasm(wasm);
-  await minify(path.join(out, 'rillpay.js'));
-  printSizes(out, ['rillpay_bg.wasm', 'rillpay.js']);
+  await minify(path.join(out, `${name}.js`));
+  printSizes(out, [`${name}_bg.wasm`, `${name}.js`]);
+}
+
+/**
+ * Builds the modules into `out`: the two that are shipped, what every page loads and the wallet, which a page loads when it
+ * opens one; or, with features of its own, the benchmark's.
+ */
+export async function buildWasm({ out = shipped, features = [] } = {}) {
+  rmSync(out, { recursive: true, force: true });
+  await buildModule(out, 'rillpay', ['client', ...features]);
+  if (features.length === 0) await buildModule(out, 'wallet', ['wallet']);
 }
 
 await main(import.meta, async () => {
   await setup({ tests: false });
-  await step('browser module', buildWasm);
+  await step('browser modules', buildWasm);
 });

@@ -1,4 +1,4 @@
-// The browser module may import only what wasm-bindgen wrote for it. An import from `env` means that some C code or
+// A browser module may import only what wasm-bindgen wrote for it. An import from `env` means that some C code or
 // some dependency expects a libc, and that the module would fail to load in a page.
 
 import { existsSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { Failure, main, root } from './lib/step.mjs';
 export function checkWasm(file = path.join(root, 'pkg/generated/rillpay_bg.wasm')) {
   if (!existsSync(file)) throw new Failure(`${file} is not there. Run \`node scripts/build-wasm.mjs\` first.`);
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(file)));
-  const foreign = imports.filter(({ module }) => module !== './rillpay_bg.js');
+  const foreign = imports.filter(({ module }) => module !== `./${path.basename(file, '.wasm')}.js`);
   if (foreign.length > 0) {
     const names = foreign.map(({ module, name }) => `${module}.${name}`).join(', ');
     throw new Failure(`The browser module imports what no page provides: ${names}.`);

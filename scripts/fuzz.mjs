@@ -1,6 +1,7 @@
 // Fuzzing. The bodies of the targets are ordinary functions in crates/fuzz: its tests drive them on stable Rust over the
 // kept inputs and over random ones, for a bounded time (part of `npm test`); `npm run fuzz` gives each of them to
-// libFuzzer, which needs cargo-fuzz and a nightly Rust, for as long as you say (`--seconds=`).
+// libFuzzer, which needs cargo-fuzz and a nightly Rust, for as long as you say (`--seconds=`). Readers that are private to
+// their crates have property tests beside them, named `hostile_…`: the long run gives those many more inputs, too.
 
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -13,6 +14,15 @@ export async function fuzzBriefly() {
     minutes: 15,
     env: { RILLPAY_FUZZ_SECONDS: process.env.RILLPAY_FUZZ_SECONDS ?? '20' },
   });
+}
+
+/** How many inputs each `hostile_…` test takes for a second of fuzzing. */
+const HOSTILE_PER_SECOND = 200;
+
+async function hostileLong(seconds) {
+  const env = { PROPTEST_CASES: String(Math.ceil(seconds * HOSTILE_PER_SECOND)) };
+  await step('hostile inputs for private readers', () =>
+    run('cargo', ['test', '--workspace', '--exclude', 'rillpay-fuzz', '--lib', 'hostile'], { minutes: seconds / 10 + 60, env }));
 }
 
 /** For `seconds` each: by libFuzzer where cargo-fuzz and a nightly Rust are there, else by the tests' own driver. */
@@ -37,7 +47,10 @@ async function fuzzLong(seconds) {
 await main(import.meta, async (args) => {
   const seconds = Number(args.find((arg) => arg.startsWith('--seconds='))?.slice('--seconds='.length) ?? 600);
   if (!(seconds > 0)) throw new Failure('--seconds= wants a number of seconds.');
-  if (args.includes('--long')) return fuzzLong(seconds);
+  if (args.includes('--long')) {
+    await hostileLong(seconds);
+    return fuzzLong(seconds);
+  }
   const { failed } = await step('fuzz targets, briefly', fuzzBriefly);
   return failed > 0 ? 1 : 0;
 });

@@ -1,7 +1,8 @@
 // `npm start`: set up what is missing, build, and serve the demo at http://127.0.0.1:8080 (or another PORT).
 //
 // The server is built as the tests build it, so that `npm test` before or after it compiles nothing twice;
-// `npm start -- --release` builds and runs the optimised one.
+// `npm start -- --release` builds and runs the optimised one, `npm start -- --kind=timelock` sells over the other kind of
+// channel.
 
 import { spawn } from 'node:child_process';
 import path from 'node:path';
@@ -17,6 +18,18 @@ function port() {
   return text;
 }
 
+const KINDS = ['cltv', 'timelock'];
+
+/** What the server is told beyond `demo`. */
+function told(args) {
+  const unknown = args.find((arg) => arg !== '--release' && !arg.startsWith('--kind='));
+  if (unknown !== undefined) throw new Failure(`There is no "${unknown}". There are --release and --kind=${KINDS.join(' or --kind=')}.`);
+  const kind = args.find((arg) => arg.startsWith('--kind='))?.slice('--kind='.length);
+  if (kind === undefined) return [];
+  if (!KINDS.includes(kind)) throw new Failure(`"${kind}" is no kind of channel; there are ${KINDS.join(' and ')}.`);
+  return ['--kind', kind];
+}
+
 async function buildServer(release) {
   const args = ['build', '--package', 'rillpay-server', '--bin', 'rillpay-server'];
   await run('cargo', release ? [...args, '--release'] : args, { minutes: 40 });
@@ -24,10 +37,10 @@ async function buildServer(release) {
 }
 
 /** Runs the server until it ends. Ctrl-C asks it to stop cleanly; a second one, after a moment, does not ask. */
-function serve(server, env) {
+function serve(server, args, env) {
   return new Promise((resolve, reject) => {
     // In a group of its own, so that one Ctrl-C reaches it once: through us.
-    const child = spawn(server, ['demo'], { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
+    const child = spawn(server, ['demo', ...args], { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
     let asked = 0;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
       process.on(signal, () => {
@@ -44,9 +57,10 @@ function serve(server, env) {
 
 await main(import.meta, async (args) => {
   const env = { PORT: port() };
+  const options = told(args);
   await setup({ tests: false });
   await step('browser module', buildWasm);
   await step('widget and demo page', buildWidget);
   const server = await step('server', () => buildServer(args.includes('--release')));
-  return serve(server, env);
+  return serve(server, options, env);
 });

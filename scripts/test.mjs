@@ -42,7 +42,7 @@ const cargoTests = () => counted('cargo', CARGO_TEST, cargoCounts, { minutes: 45
 async function wasmTests() {
   await builtWasm();
   const pack = (args, env) =>
-    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args], cargoCounts, {
+    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args, '--', '--features', 'wallet'], cargoCounts, {
       minutes: 15,
       env: { ...wasmEnv(), WASM_BINDGEN_TEST_TIMEOUT: '120', ...env },
     });
@@ -51,7 +51,10 @@ async function wasmTests() {
   const firefox = await pack(['--firefox', '--geckodriver', browser('geckodriver')], {
     GECKODRIVER_ARGS: `--binary ${browser('firefox')}`,
   });
-  return add(chrome, firefox);
+  // By itself: no other package asks for the features that it needs.
+  const alone = ['test', '--mode', 'no-install', '--node', 'crates/curve'];
+  const curve = await counted('wasm-pack', alone, cargoCounts, { minutes: 15, env: wasmEnv() });
+  return [chrome, firefox, curve].reduce(add);
 }
 
 async function nodeTests(folder, minutes) {
@@ -80,11 +83,11 @@ async function packaging() {
 const rings = [
   { name: 'format', title: 'formatting', test: single(checkFormat) },
   { name: 'licences', title: 'licences', test: single(checkLicences) },
-  { name: 'rust', title: 'Rust: units, vectors, properties, chain, server', test: cargoTests },
+  { name: 'rust', title: 'Rust: units, vectors, properties, chain, server', bitcoind: true, test: cargoTests },
   { name: 'fuzz', title: 'fuzz targets, briefly', test: fuzzBriefly },
   { name: 'wasm', title: 'browser module in Chromium and Firefox', browsers: true, test: wasmTests },
   { name: 'types', title: 'TypeScript types', test: single(checkTypes) },
-  { name: 'e2e', title: 'a real browser against the real server', browsers: true, test: endToEnd },
+  { name: 'e2e', title: 'a real browser against the real server', browsers: true, bitcoind: true, test: endToEnd },
   { name: 'packaging', title: 'the npm package in fresh projects', browsers: true, test: packaging },
 ];
 
@@ -99,7 +102,7 @@ function chosen(args) {
 
 await main(import.meta, async (args) => {
   const selected = chosen(args);
-  await setup({ tests: selected.some((ring) => ring.browsers) });
+  await setup({ tests: selected.some((ring) => ring.browsers), bitcoind: selected.some((ring) => ring.bitcoind) });
 
   const results = [];
   for (const { name, title, test } of selected) {

@@ -44,6 +44,7 @@ async fn open_one(address: SocketAddr, number: u32) -> Result<Opened> {
     let seed = seed();
     let mut session = Session::connect(address).await?;
     let request = Request {
+        ladder: None,
         network: Network::Regtest,
         funding_kind: FundingKind::P2shP2wsh,
         key: seed.channel_key(number)?,

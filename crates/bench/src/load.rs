@@ -131,9 +131,9 @@ fn sign_lane(lane: &Lane, count: u64) -> Result<(Vec<Payment>, Signed)> {
     let mut sample = None;
     for cumulative in (lane.paid..).skip(1).take(usize::try_from(count)?) {
         let amount = Amount::from_sat(cumulative);
-        let paid = commitment::pay(params, &lane.funding, amount, &key)?;
+        let paid = commitment::pay(params, &lane.funding, 0, amount, &key)?;
         if sample.is_none() {
-            let (message, _) = commitment::sighash(params, &lane.funding, amount)?;
+            let (message, _) = commitment::sighash(params, &lane.funding, 0, amount)?;
             sample = Some(Signed { message, signature: paid.signature, key: params.payer });
         }
         payments.push(Payment { frame: Message::Pay(paid).encode().into(), cumulative });

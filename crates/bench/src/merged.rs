@@ -10,7 +10,7 @@ use rillpay_channel::payee::Offer;
 use rillpay_channel::settlement::{Claim, settle};
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::wire::Open;
-use rillpay_channel::{ChannelParams, Msat};
+use rillpay_channel::{ChannelParams, Kind, KindName, Msat};
 use serde::Serialize;
 
 /// Virtual bytes of the same channels, settled in two ways. Every transaction is complete and signed.
@@ -50,6 +50,7 @@ fn channel(funding_kind: FundingKind, index: u32) -> Result<Settled> {
     let (payer, payee) = (Seed::from_bip39_seed(&[1; 64], NETWORK), Seed::from_bip39_seed(&[2; 64], NETWORK));
     let (payer_key, key) = (payer.channel_key(index)?, payee.channel_key(index)?);
     let open = Open {
+        kind: KindName::Cltv,
         network: NETWORK,
         funding_kind,
         payer: payer_key.public(),
@@ -66,7 +67,7 @@ fn channel(funding_kind: FundingKind, index: u32) -> Result<Settled> {
         *byte = digit;
     }
     let funding = Funding { outpoint: OutPoint { txid: Txid::from_byte_array(txid), vout: 0 }, capacity: CAPACITY };
-    let paid = commitment::pay(&params, &funding, Amount::from_sat(600_000), &payer_key)?;
+    let paid = commitment::pay(&params, &funding, 0, Amount::from_sat(600_000), &payer_key)?;
     Ok(Settled { params, key, funding, paid })
 }
 
@@ -75,6 +76,7 @@ const CAPACITY: Amount = Amount::from_sat(3_600_000);
 
 fn offer() -> Result<Offer> {
     Ok(Offer {
+        kind: Kind::Cltv,
         network: NETWORK,
         tariff: Tariff { unit: Unit::Second, price: Msat::new(1_000_000).context("a price")?, window: 2 },
         min_deposit: Amount::from_sat(10_000),
