@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes after the end")) }
     }
 
+    /// Ends the reading with what is left.
+    pub(crate) const fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (head, tail) = self.0.split_first_chunk::<N>().ok_or(malformed("too short"))?;
         self.0 = tail;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `m/12065'/coin'/kind'/channel'/0'` | signs commitments and refunds, or settlements on the payee's side |
 //! | `m/12065'/coin'/2'/channel'/0'` to `5'` | a `revocable` channel's base keys ([`crate::revocable::BaseKeys::from_seed`]) |
+//! | `m/12065'/coin'/254'/0'/0'` | encrypts what peers keep ([`crate::revocable::backup`]) |
 //! | `m/12065'/coin'/255'/0'/0'` | the operator's node key: signs parameters and statements |
 //! | `m/84'/coin'/0'/0/channel` | BIP 84 receive address: change and refunds come back here |
 //! | `m/84'/coin'/0'` | the account of the page's own wallet, to which those addresses belong |
@@ -27,6 +28,8 @@ use crate::secp::secp;
 const PURPOSE: u32 = 12_065;
 /// The level-3 number of `revocable` channels.
 const REVOCABLE: u32 = 2;
+/// The level-3 number of the key of backups.
+const BACKUP: u32 = 254;
 /// The level-3 number of the node key, far from any channel kind.
 const NODE: u32 = 255;
 
@@ -106,6 +109,11 @@ impl Seed {
     /// Key number `purpose` of `revocable` channel `index`.
     pub(crate) fn revocable_key(&self, index: u32, purpose: u32) -> Result<Key, Error> {
         self.hardened(&[PURPOSE, self.coin, REVOCABLE, index, purpose])
+    }
+
+    /// The key of backups that peers keep.
+    pub(crate) fn backup_key(&self) -> Result<Key, Error> {
+        self.hardened(&[PURPOSE, self.coin, BACKUP, 0, 0])
     }
 
     /// The operator's node key.
@@ -230,6 +238,7 @@ mod tests {
             seed.channel_key(1).unwrap().public(),
             seed.return_key(0).unwrap().public(),
             seed.node_key().unwrap().public(),
+            seed.backup_key().unwrap().public(),
             test.channel_key(0).unwrap().public(),
             test.node_key().unwrap().public(),
         ];

@@ -51,6 +51,13 @@ pub struct CloseInfo {
     pub txid: Option<String>,
 }
 
+/// What came back from a peer's backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestoreInfo {
+    /// The channels that the store did not have, or knew less of.
+    pub channels: Vec<String>,
+}
+
 /// A channel just opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenInfo {

@@ -20,6 +20,7 @@ use rillpay_wire::{ChannelId, Message};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::backup;
 use crate::error::{Code, Error, Kind};
 use crate::links::Wire;
 use crate::node::Shared;
@@ -155,13 +156,34 @@ impl Channel {
         };
         if change {
             machine.version = version.saturating_add(1);
+            node.backups.changed();
         }
         slot.machine = Some(machine);
+        if let Err(error) = Self::back_up(node, slot, &effects).await {
+            tracing::error!(channel = %self.id, %error, "no backup is sent, and so no revocation; the channel is read anew");
+            slot.machine = None;
+            self.drop_connection(slot);
+            return Err(error);
+        }
         for effect in effects {
             self.carry_out(node, slot, effect);
         }
         self.tick();
         Ok(())
+    }
+
+    /// Where the node is strict, a peer that keeps backups has the newest before it gets a revocation.
+    async fn back_up(node: &Shared, slot: &Slot, effects: &[Effect]) -> Result<(), Error> {
+        let revokes = |effect: &Effect| match effect {
+            Effect::Send(message) => matches!(**message, Message::RevokeAndAck(_)),
+            _ => false,
+        };
+        match &slot.wire {
+            Some(wire) if node.options.strict_backups && wire.keeps_backups && effects.iter().any(revokes) => {
+                backup::send(node, wire).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn tick(&self) {
@@ -175,6 +197,13 @@ impl Channel {
             // Whoever waits for the counterparty waits in vain.
             self.tick();
         }
+    }
+
+    /// The store holds another state than the machine: the connection begins anew with that one.
+    pub(crate) async fn read_anew(&self) {
+        let mut slot = self.slot.lock().await;
+        slot.machine = None;
+        self.drop_connection(&mut slot);
     }
 
     /// The machine; read from the store where a decision broke off.

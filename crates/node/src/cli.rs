@@ -43,6 +43,11 @@ enum Command {
         /// <key>@<host>:<port>
         peer: String,
     },
+    /// Takes back the channels in the backup that a peer keeps, and ends them; after a loss of the folder.
+    Restore {
+        /// <key>@<host>:<port>
+        peer: String,
+    },
     /// Opens a channel with a connected peer.
     Open {
         /// The peer's key.
@@ -120,6 +125,9 @@ struct Run {
     /// Confirmations before a channel is used.
     #[arg(long, default_value_t = 3)]
     depth: u32,
+    /// Send peers the newest backup before every revocation, instead of once a minute.
+    #[arg(long)]
+    strict_backups: bool,
 }
 
 /// Runs the program.
@@ -143,6 +151,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Run(options) => return serve(cli.data, *options).await,
             Command::Info => Wish::Info {},
             Command::Connect { peer } => Wish::Connect { peer },
+            Command::Restore { peer } => Wish::Restore { peer },
             Command::Open { peer, capacity, push } => Wish::Open { peer, capacity_sat: capacity, push_sat: push },
             Command::Pay { to, amount: None } => Wish::PayRequest { request: to },
             Command::Pay { to, amount: Some(amount_sat) } => Wish::Pay { channel: to, amount_sat },
@@ -187,6 +196,11 @@ fn print(wish: &Wish, answer: &Value) {
             }
         }
         Wish::Connect { .. } => println!("connected to {}", field("peer")),
+        Wish::Restore { .. } => {
+            let channels = answer.get("channels").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            println!("{} channels came back, and are being closed", channels.len());
+            channels.iter().filter_map(Value::as_str).for_each(|id| println!("{id}"));
+        }
         Wish::Open { .. } => println!("channel {}\nfunding {}", field("channel"), field("funding")),
         Wish::Pay { .. } | Wish::PayRequest { .. } => {
             let settled = if field("settled") == "true" { "paid" } else { "signed for, and sure to follow:" };
@@ -248,10 +262,11 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
     let chain = chain(&data, &run).await.context("the chain cannot be asked")?;
     let options = Options {
         listen: run.listen,
-        words: std::env::var("RILLPAY_SEED_WORDS").ok(),
+        words: std::env::var(rillpay_words::VARIABLE).ok(),
         since: run.since,
         delay: run.delay,
         depth: run.depth,
+        strict_backups: run.strict_backups,
         ..Options::new(data)
     };
     let node = tokio::select! {

@@ -34,6 +34,11 @@ pub enum Command {
         /// `<key>@<host>:<port>`.
         peer: String,
     },
+    /// Connects to a peer, and takes back the channels in the backup that it keeps.
+    Restore {
+        /// `<key>@<host>:<port>`.
+        peer: String,
+    },
     /// Opens a channel with a connected peer.
     Open {
         /// Its key.
@@ -159,6 +164,7 @@ async fn carry_out(node: &Node, command: Command) -> Result<Value, Error> {
             node.connect(&peer).await?;
             Ok(json!({ "peer": peer.id.to_string() }))
         }
+        Command::Restore { peer } => said(node.restore(&peer.parse()?).await?),
         Command::Open { peer, capacity_sat, push_sat } => {
             let peer: PublicKey =
                 peer.parse().map_err(|_| Error::new(Code::InvalidCommand, "a peer is named by its key"))?;

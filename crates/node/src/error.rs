@@ -2,6 +2,7 @@
 
 use rillpay_chain::ChainError;
 use rillpay_channel::Fault;
+use rillpay_words::WordsError;
 
 use crate::store::StoreError;
 
@@ -25,6 +26,8 @@ rillpay_wire::codes! {
     PeerSilent = "peer_silent", PeerMisbehaved;
     /// This request was paid before.
     RequestPaid = "request_paid", Misuse;
+    /// The peer gives no backup back, or one that is none of ours.
+    NoBackup = "no_backup", Environment;
     /// The folder, the words or the store cannot be used.
     Folder = "folder", Environment;
     /// The store failed: nothing was done.
@@ -109,6 +112,15 @@ impl From<ChainError> for Error {
     }
 }
 
+impl From<WordsError> for Error {
+    fn from(error: WordsError) -> Self {
+        match error {
+            WordsError::Invalid { source, .. } => source.into(),
+            other => Self::new(Code::Folder, other.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
@@ -121,6 +133,15 @@ impl From<StoreError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NETWORK: rillpay_channel::bitcoin::Network = rillpay_channel::bitcoin::Network::Regtest;
+
+    #[test]
+    fn unusable_words_have_a_code() {
+        let load = |words| rillpay_words::read_or_make(words, std::path::Path::new("/nowhere/w"), NETWORK, true);
+        assert_eq!(Error::from(load(None).err().unwrap()).code(), "folder");
+        assert_eq!(Error::from(load(Some("abandon")).err().unwrap()).code(), "invalid_words");
+    }
 
     #[test]
     fn codes_are_distinct_and_documented() {

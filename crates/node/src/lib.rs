@@ -24,10 +24,12 @@
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
 //! | `purse` | the on-chain wallet |
-//! | `store`, `seed` | what survives |
+//! | `store` | what survives |
+//! | `backup`, `shelf` | what peers keep for us, and we for them |
 //! | [`control`] | commands over a socket in the data folder |
 
 mod answers;
+mod backup;
 mod channel;
 mod claims;
 pub mod control;
@@ -38,11 +40,11 @@ mod opening;
 mod peer;
 mod purse;
 pub mod request;
-mod seed;
+mod shelf;
 mod store;
 mod watcher;
 
-pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo};
 pub use error::{Code, Error};
 pub use node::{Node, Options};
 pub use peer::PeerAddress;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_wire::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::Retrieved;
 use crate::opening::Opening;
 
 /// How many messages may wait for a peer that does not read. One more ends the connection.
@@ -21,6 +22,8 @@ const BACKLOG: usize = 8;
 pub(crate) struct Wire {
     /// Which connection it is.
     pub(crate) number: u64,
+    /// The peer keeps backups (BOLT 1, "Peer storage").
+    pub(crate) keeps_backups: bool,
     queue: mpsc::Sender<Vec<u8>>,
     cut: CancellationToken,
 }
@@ -53,6 +56,10 @@ pub(crate) struct Link {
     pub(crate) ended: CancellationToken,
     /// Both know direct payments.
     pub(crate) direct: bool,
+    /// Whether the peer has said anything since its `init`.
+    pub(crate) heard: watch::Sender<bool>,
+    /// What came of the backup that the peer gave back.
+    pub(crate) retrieved: watch::Sender<Option<Retrieved>>,
     /// The channel that is being opened over it.
     pub(crate) opening: tokio::sync::Mutex<Opening>,
 }
@@ -73,15 +80,16 @@ impl Links {
     pub(crate) fn add(
         &self,
         peer: PublicKey,
-        direct: bool,
+        (direct, keeps_backups): (bool, bool),
         parent: &CancellationToken,
     ) -> (Arc<Link>, mpsc::Receiver<Vec<u8>>) {
         let (queue, messages) = mpsc::channel(QUEUE);
         let ended = parent.child_token();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let wire = Wire { number, queue, cut: ended.clone() };
+        let wire = Wire { number, keeps_backups, queue, cut: ended.clone() };
+        let (heard, retrieved) = (watch::Sender::new(false), watch::Sender::new(None));
         let opening = tokio::sync::Mutex::new(Opening::None);
-        let link = Arc::new(Link { peer, wire, ended, direct, opening });
+        let link = Arc::new(Link { peer, wire, ended, direct, heard, retrieved, opening });
         if let Some(older) = self.lock().insert(peer, Arc::clone(&link)) {
             older.wire.cut();
         }

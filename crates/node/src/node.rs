@@ -26,15 +26,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+use crate::answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo};
+use crate::backup::{Backups, Retrieved};
 use crate::channel::{Channel, name_of};
 use crate::error::{Code, Error};
 use crate::links::Links;
 use crate::peer::{self, PeerAddress};
 use crate::purse::{Purse, total};
 use crate::request::PaymentRequest;
+use crate::shelf::Shelf;
 use crate::store::{Owner, Store};
-use crate::{opening, seed, watcher};
+use crate::{backup, opening, watcher};
 
 /// How many callers may be introducing themselves at a time.
 const GREETINGS: usize = 64;
@@ -42,6 +44,11 @@ const GREETINGS: usize = 64;
 const STRANGERS: usize = 64;
 /// How long a peer may take to answer what a command asked of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A new store numbers its channels from so many for each block of the chain on. No store opens as many as that per block, so
+/// that one before it, which was lost, has used none of these.
+const ROWS_PER_BLOCK: u32 = 256;
+/// How long a peer may take to give back what it keeps, which is the first thing that it says.
+const RETRIEVAL: Duration = Duration::from_secs(5);
 /// Within how many blocks a transaction is to confirm that is in no hurry.
 pub(crate) const TARGET: u16 = 6;
 
@@ -62,13 +69,15 @@ pub struct Options {
     pub max_delay: u16,
     /// Confirmations before a channel is used.
     pub depth: u32,
+    /// Whether a peer that keeps backups gets the newest before every revocation, instead of once a minute.
+    pub strict_backups: bool,
 }
 
 impl Options {
     /// The book's delay of 1000 blocks, and three confirmations.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let (data_dir, listen, words, since) = (data_dir.into(), None, None, None);
-        Self { data_dir, listen, words, since, delay: 1_000, max_delay: 2_016, depth: 3 }
+        Self { data_dir, listen, words, since, delay: 1_000, max_delay: 2_016, depth: 3, strict_backups: false }
     }
 }
 
@@ -81,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) purse: Purse,
     pub(crate) links: Links,
+    pub(crate) backups: Backups,
+    pub(crate) shelf: Shelf,
     /// Something is to be broadcast or looked up.
     pub(crate) wake: Notify,
     pub(crate) shutdown: CancellationToken,
@@ -127,6 +138,14 @@ impl Shared {
     /// A number for a new channel's keys. One is given again after a restart only if nothing was signed with its keys.
     pub(crate) fn new_row(&self) -> u32 {
         self.rows.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A backup of before tells of numbers that were given, and of when coins came.
+    pub(crate) async fn reach_back(&self, rows: u32, since: u32) -> Result<(), Error> {
+        self.store.reach_back(rows, since).await?;
+        self.rows.fetch_max(rows, Ordering::Relaxed);
+        self.purse.reach_back(since);
+        Ok(())
     }
 
     pub(crate) fn channels(&self) -> Vec<Arc<Channel>> {
@@ -190,7 +209,7 @@ impl Node {
         let store = Store::open(&options.data_dir.join("node.sqlite"))?;
         let (owner, network) = (store.owner()?, chain.network());
         let words = options.data_dir.join("seed.words");
-        let seed = seed::load(options.words.as_deref(), &words, network, owner.is_none())?;
+        let seed = rillpay_words::read_or_make(options.words.as_deref(), &words, network, owner.is_none())?;
         let key = NodeKey::new(seed.node_key()?.expose());
         let own = (key.public().serialize().to_vec(), network.to_string());
         let since = match owner {
@@ -201,13 +220,17 @@ impl Node {
             None => {
                 let tip = watcher::first_tip(chain.as_ref()).await?;
                 let since = options.since.map_or(tip, |since| since.min(tip));
-                store.own(&Owner { key: own.0, network: own.1, since })?;
+                // Words that were used before have given out numbers that nobody remembers; none of them again.
+                let rows = tip.saturating_mul(ROWS_PER_BLOCK);
+                store.own(&Owner { key: own.0, network: own.1, since, rows })?;
                 since
             }
         };
         let purse = Purse::open(&seed, network, &store, since)?;
         let shared = Arc::new(Shared {
             rows: AtomicU32::new(store.next_row()?),
+            backups: Backups::new(&seed)?,
+            shelf: Shelf::default(),
             options,
             seed,
             key,
@@ -234,7 +257,7 @@ impl Node {
         watcher::first_pass(&shared).await?;
         let address = listen(&shared).await?;
         for (id, address) in shared.store.peers()? {
-            shared.spawn(peer::keep_calling(Arc::clone(&shared), PeerAddress { id, address }));
+            peer::begin_calling(&shared, PeerAddress { id, address });
         }
         shared.spawn(watcher::run(Arc::clone(&shared)));
         Ok(Self { shared, address })
@@ -310,6 +333,23 @@ impl Node {
                 is_up.await.map_err(|_| Error::new(Code::PeerOffline, "the peer hung up"))
             })
             .await
+    }
+
+    /// Connects to a peer as [`Node::connect`] does, and takes back the channels in the backup that it keeps: after a loss of
+    /// everything but the recovery words. They are closed by agreement, or by the peer where they are not current. Repeating it,
+    /// also with other peers, is harmless.
+    ///
+    /// # Errors
+    /// As [`Node::connect`]; [`Code::NoBackup`].
+    pub async fn restore(&self, to: &PeerAddress) -> Result<RestoreInfo, Error> {
+        self.connect(to).await?;
+        match backup::wait(&self.shared, &to.id, RETRIEVAL).await {
+            Some(Retrieved::Read(channels)) => Ok(RestoreInfo { channels }),
+            Some(Retrieved::Unreadable) => {
+                Err(Error::new(Code::NoBackup, "what the peer gave back is no backup of these words"))
+            }
+            None => Err(Error::new(Code::NoBackup, "the peer gave no backup back")),
+        }
     }
 
     /// Opens a channel of `capacity` with a connected peer; `push` of it is the peer's from the start. The funding is on its way

@@ -248,6 +248,7 @@ async fn create(node: &Arc<Shared>, link: &Link, keys: BaseKeys, row: u32, step:
     let opened = Opened { id: holder.id(), funding: holder.channel().funding.outpoint };
     let channel = Channel::new(holder, keys, &Loaded { row, peer, since, version: 1, held });
     node.add_channel(Arc::clone(&channel));
+    node.backups.opened();
     channel.begin(node, link.wire.clone(), effects).await;
     if link.ended.is_cancelled() {
         channel.disconnected(node, link.wire.number).await;

@@ -11,7 +11,9 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::holder::concerns;
 use rillpay_transport::EphemeralKey;
 use rillpay_transport::connection::{Connection, Incoming, Outgoing, tcp};
-use rillpay_wire::messages::{DIRECT_PAYMENTS, ErrorMessage, Extension, Init, Networks, Ping, Warning};
+use rillpay_wire::messages::{
+    DIRECT_PAYMENTS, ErrorMessage, Extension, Init, Networks, PeerStorageRetrieval, Ping, Warning,
+};
 use rillpay_wire::{ChannelId, Feature, Features, Message};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 use crate::error::{Code, Error};
 use crate::links::Link;
 use crate::node::Shared;
+use crate::{backup, shelf};
 
 /// How long a call, its handshake and its `init` may take, each.
 const GREETING: Duration = Duration::from_secs(10);
@@ -69,6 +72,7 @@ pub(crate) struct Session {
     outgoing: Outgoing<OwnedWriteHalf>,
     pub(crate) remote: PublicKey,
     direct: bool,
+    keeps_backups: bool,
 }
 
 /// What this node can do.
@@ -79,6 +83,7 @@ fn features() -> Features {
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
         .with_optional(Feature::ShutdownAnysegwit)
+        .with_optional(Feature::ProvideStorage)
         .with_optional(Feature::ChannelType)
         .with_bit(DIRECT_PAYMENTS)
 }
@@ -134,16 +139,23 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         return Err(unfit(&text));
     }
     let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
-    Ok(Session { incoming, outgoing, remote, direct })
+    let keeps_backups = theirs.features.offers(Feature::ProvideStorage);
+    Ok(Session { incoming, outgoing, remote, direct, keeps_backups })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct } = session;
-    let (link, messages) = node.links.add(remote, direct, &node.shutdown);
+    let Session { mut incoming, outgoing, remote, direct, keeps_backups } = session;
+    let (link, messages) = node.links.add(remote, (direct, keeps_backups), &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);
     let talk = async {
+        // Before anything about channels: a peer that has lost its own needs it for what follows.
+        match shelf::get(&node, remote).await {
+            Ok(Some(blob)) => link.wire.send(&PeerStorageRetrieval { blob, tlvs: Extension::default() }.into()),
+            Ok(None) => {}
+            Err(error) => tracing::error!(peer = %remote, %error, "a peer's backup cannot be read"),
+        }
         for channel in node.channels_with(&remote) {
             if let Err(error) = channel.connected(&node, link.wire.clone(), direct).await {
                 tracing::warn!(channel = %channel.id, %error, "the channel is not taken up");
@@ -154,6 +166,7 @@ pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio:
         }
         tokio::select! {
             () = link.ended.cancelled() => {}
+            () = backup::keep(&node, &link) => {}
             why = listen(&node, &link, &mut incoming) => tracing::info!(peer = %remote, "disconnected: {why}"),
         }
         link.wire.cut();
@@ -218,6 +231,7 @@ async fn listen(node: &Arc<Shared>, link: &Arc<Link>, incoming: &mut Incoming<Ow
         if let Err(error) = hear(node, link, message).await {
             return error;
         }
+        link.heard.send_replace(true);
     }
 }
 
@@ -235,6 +249,12 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
         Message::Init(_) => {
             warn(link, ChannelId::ALL, "init is said once");
             Err(Error::new(Code::PeerUnfit, "the peer said init twice"))
+        }
+        Message::PeerStorage(storage) => shelf::put(node, link.peer, storage.blob).await,
+        Message::PeerStorageRetrieval(storage) => {
+            // Not broken off when the connection ends: a channel may be stored by then.
+            let (on, over) = (Arc::clone(node), Arc::clone(link));
+            node.detached(async move { backup::retrieved(&on, &over, &storage.blob).await }).await
         }
         Message::OpenChannel(_)
         | Message::AcceptChannel(_)
@@ -275,6 +295,11 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
 
 pub(crate) fn warn(link: &Link, channel_id: ChannelId, text: &str) {
     link.wire.send(&Warning::new(channel_id, text).into());
+}
+
+/// Calls a peer from now on.
+pub(crate) fn begin_calling(node: &Arc<Shared>, to: PeerAddress) {
+    node.spawn(keep_calling(Arc::clone(node), to));
 }
 
 /// Calls a peer for ever, with growing pauses while it cannot be reached.

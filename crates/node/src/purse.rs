@@ -1,5 +1,7 @@
 //! The on-chain wallet: fed from the chain, its record saved after every change.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus};
 use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::{
@@ -19,7 +21,7 @@ pub(crate) struct Purse {
     /// One look after the other: each builds on what the one before found.
     looking: Mutex<()>,
     /// From which height on its scripts are looked for.
-    since: u32,
+    since: AtomicU32,
 }
 
 impl Purse {
@@ -28,7 +30,12 @@ impl Purse {
             Some(record) => Wallet::load(seed, network, 0, &record)?,
             None => Wallet::new(seed, network, 0)?,
         };
-        Ok(Self { wallet: Mutex::new(wallet), looking: Mutex::new(()), since })
+        Ok(Self { wallet: Mutex::new(wallet), looking: Mutex::new(()), since: AtomicU32::new(since) })
+    }
+
+    /// Coins may have been there from this height on.
+    pub(crate) fn reach_back(&self, since: u32) {
+        self.since.fetch_min(since, Ordering::Relaxed);
     }
 
     /// Looks at the chain.
@@ -43,7 +50,7 @@ impl Purse {
             // All of them first: a backend that has to read old blocks reads them once.
             for ask in &asks {
                 if let Ask::History { address, .. } = ask {
-                    chain.follow(&address.script_pubkey(), self.since).await?;
+                    chain.follow(&address.script_pubkey(), self.since.load(Ordering::Relaxed)).await?;
                 }
             }
             for ask in asks {

@@ -6,6 +6,7 @@
 //! channel   what a holder has to know, with the version that every change names and raises
 //! revoked   the payments in revoked commitments, for the channel's whole life
 //! paid      requests that were paid
+//! kept      what peers gave us to keep
 //! ```
 //!
 //! **Fencing.** A change that names another version than the row's fails ([`StoreError::Conflict`]): a second writer made
@@ -20,6 +21,7 @@ use std::time::Duration;
 use rillpay_channel::Msat;
 use rillpay_channel::bitcoin::hashes::{Hash, sha256};
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
+use rillpay_channel::revocable::backup::{Backup, ChannelCopy};
 use rillpay_channel::revocable::holder::Event;
 use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role};
 use rillpay_wire::ChannelId;
@@ -132,6 +134,8 @@ pub(crate) struct Owner {
     pub(crate) network: String,
     /// The height from which on the wallet's scripts are looked for.
     pub(crate) since: u32,
+    /// The first number of a channel's keys.
+    pub(crate) rows: u32,
 }
 
 /// The store. Clones share it.
@@ -155,11 +159,12 @@ impl Store {
             VERSION => {}
             other => return Err(StoreError::Version(other)),
         }
+        db.execute_batch(crate::shelf::TABLE)?;
         Ok(Self { db: Arc::new(Mutex::new(Some(db))) })
     }
 
     /// Waits for the disk away from the async threads.
-    async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -182,17 +187,18 @@ impl Store {
     /// Whose store it is; `None` while it is new.
     pub(crate) fn owner(&self) -> Result<Option<Owner>, StoreError> {
         self.now(|db| {
-            let read =
-                |row: &rusqlite::Row<'_>| Ok(Owner { key: row.get(0)?, network: row.get(1)?, since: row.get(2)? });
-            Ok(db.query_row("SELECT key, network, since FROM node", [], read).optional()?)
+            let read = |row: &rusqlite::Row<'_>| {
+                Ok(Owner { key: row.get(0)?, network: row.get(1)?, since: row.get(2)?, rows: row.get(3)? })
+            };
+            Ok(db.query_row("SELECT key, network, since, rows FROM node", [], read).optional()?)
         })
     }
 
     /// Gives a new store its owner.
     pub(crate) fn own(&self, owner: &Owner) -> Result<(), StoreError> {
         self.now(|db| {
-            let values = params![owner.key, owner.network, owner.since];
-            db.execute("INSERT INTO node (id, key, network, since) VALUES (0, ?, ?, ?)", values)?;
+            let values = params![owner.key, owner.network, owner.since, owner.rows];
+            db.execute("INSERT INTO node (id, key, network, since, rows) VALUES (0, ?, ?, ?, ?)", values)?;
             Ok(())
         })
     }
@@ -223,15 +229,7 @@ impl Store {
 
     /// The peers that are to be called.
     pub(crate) fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
-        self.now(|db| {
-            let mut statement = db.prepare("SELECT key, address FROM peer")?;
-            let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
-            rows.map(|row| {
-                let (key, address) = row?;
-                Ok((key_of(&key)?, address))
-            })
-            .collect()
-        })
+        self.now(|db| peers(db))
     }
 
     /// Remembers where a peer is.
@@ -246,18 +244,58 @@ impl Store {
 
     /// The number that no channel has had yet.
     pub(crate) fn next_row(&self) -> Result<u32, StoreError> {
-        let sql = "SELECT MAX(COALESCE((SELECT MAX(row) + 1 FROM channel), 0), COALESCE((SELECT rows FROM node), 0))";
-        self.now(|db| Ok(db.query_row(sql, [], |row| row.get(0))?))
+        self.now(|db| next_row(db))
     }
 
     /// Every channel that the chain can still change.
     pub(crate) fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
-        self.now(|db| {
-            let mut statement =
-                db.prepare("SELECT row, peer, since, version, held FROM channel WHERE over = 0 ORDER BY row")?;
-            let rows = statement.query_map([], loaded)?;
-            rows.map(|row| finish(row?)).collect()
+        self.now(|db| channels(db))
+    }
+
+    /// What a backup holds.
+    pub(crate) async fn backup(&self) -> Result<Backup, StoreError> {
+        self.run(|db| {
+            let copy = |Loaded { row, peer, since, version, held }| {
+                let version = u64::try_from(version).unwrap_or(0);
+                ChannelCopy { index: row, peer, since, version, held }
+            };
+            Ok(Backup {
+                next_index: next_row(db)?,
+                since: db.query_row("SELECT since FROM node", [], |row| row.get(0))?,
+                peers: peers(db)?,
+                channels: channels(db)?.into_iter().map(copy).collect(),
+            })
         })
+        .await
+    }
+
+    /// Stores a copy of a channel that is missing here, or older and not over; whether it was.
+    pub(crate) async fn take_over(&self, id: ChannelId, copy: Loaded) -> Result<bool, StoreError> {
+        self.run(move |db| {
+            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let Loaded { row, peer, since, version, held } = copy;
+            let sql = "SELECT EXISTS (SELECT 1 FROM channel WHERE id = ?)";
+            let changed = if transaction.query_row(sql, [id.0], |row| row.get(0))? {
+                let sql = "UPDATE channel SET held = ?1, version = ?2 WHERE id = ?3 AND version < ?2 AND over = 0";
+                transaction.execute(sql, params![held, version, id.0])?
+            } else {
+                let sql = "INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, ?, ?)";
+                transaction.execute(sql, params![row, id.0, peer.serialize(), since, version, held])?
+            };
+            transaction.commit()?;
+            Ok(changed == 1)
+        })
+        .await
+    }
+
+    /// Numbers below `rows` were given to channels, and coins were there from height `since` on.
+    pub(crate) async fn reach_back(&self, rows: u32, since: u32) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let sql = "UPDATE node SET rows = MAX(rows, ?), since = MIN(since, ?)";
+            db.execute(sql, [rows, since])?;
+            Ok(())
+        })
+        .await
     }
 
     /// A channel as it is now.
@@ -345,6 +383,28 @@ impl Store {
     }
 }
 
+fn peers(db: &Connection) -> Result<Vec<(PublicKey, String)>, StoreError> {
+    let mut statement = db.prepare("SELECT key, address FROM peer")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
+    rows.map(|row| {
+        let (key, address) = row?;
+        Ok((key_of(&key)?, address))
+    })
+    .collect()
+}
+
+fn next_row(db: &Connection) -> Result<u32, StoreError> {
+    let sql = "SELECT MAX(COALESCE((SELECT MAX(row) + 1 FROM channel), 0), COALESCE((SELECT rows FROM node), 0))";
+    Ok(db.query_row(sql, [], |row| row.get(0))?)
+}
+
+fn channels(db: &Connection) -> Result<Vec<Loaded>, StoreError> {
+    let mut statement =
+        db.prepare("SELECT row, peer, since, version, held FROM channel WHERE over = 0 ORDER BY row")?;
+    let rows = statement.query_map([], loaded)?;
+    rows.map(|row| finish(row?)).collect()
+}
+
 type Raw = (u32, Vec<u8>, u32, i64, Vec<u8>);
 
 fn loaded(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
@@ -405,7 +465,7 @@ mod tests {
         let peer = PublicKey::from_slice(&[2; 33]).unwrap();
         one.create(0, ChannelId([1; 32]), peer, 7, event(1)).await.unwrap();
         assert_eq!(one.next_row().unwrap(), 1);
-        one.own(&Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0 }).unwrap();
+        one.own(&Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0, rows: 3 }).unwrap();
         for row in [4, 2] {
             one.hold(vec![], row).await.unwrap();
             assert_eq!(other.next_row().unwrap(), 5, "signed for, though it may lead to no channel");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rillpay_chain::{Chain, Outspend};
 use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::revocable::Role;
+use rillpay_channel::revocable::holder::Holder;
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
 
 use crate::channel::Channel;
@@ -120,6 +121,7 @@ async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Res
     }
     if *looked_at != Some(tip) {
         node.purse.look(node.chain.as_ref(), &node.store).await?;
+        node.store.clear_shelf(tip).await?;
         *looked_at = Some(tip);
     }
     Ok(())
@@ -155,6 +157,7 @@ async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), 
         return Ok(());
     }
     confirm(node, channel, tip).await?;
+    retire(node, channel).await?;
     grow_older(node, channel, tip).await
 }
 
@@ -185,10 +188,23 @@ async fn confirm(node: &Shared, channel: &Channel, tip: u32) -> Result<(), Error
 
 /// Forgets a channel without a funding that the peer should have made long ago (BOLT 2, "The `channel_ready` Message").
 async fn give_up(node: &Shared, channel: &Channel, tip: u32) -> Result<(), Error> {
-    let is_theirs = channel.look(node, |holder, _| Ok(holder.role() == Role::Accepter)).await?;
-    if is_theirs && tip.saturating_sub(channel.since) > UNFUNDED {
+    // What of ours would fund a copy is lost.
+    let is_lost = |holder: &Holder| holder.role() == Role::Accepter || holder.is_copy();
+    let is_lost = channel.look(node, |holder, _| Ok(is_lost(holder))).await?;
+    if is_lost && tip.saturating_sub(channel.since) > UNFUNDED {
         tracing::info!(channel = %channel.id, "the peer never funded it");
         node.finish(channel, &[]).await?;
+    }
+    Ok(())
+}
+
+/// A channel made from a copy that may be old ends: by agreement, if the copy is current after all. Nothing but that can be done
+/// with it, as it broadcasts nothing.
+async fn retire(node: &Shared, channel: &Channel) -> Result<(), Error> {
+    let is_due = |holder: &Holder| holder.is_copy() && holder.is_funded() && !holder.is_closing();
+    if channel.look(node, |holder, _| Ok(is_due(holder))).await? {
+        let rate = node.rate(TARGET).await?;
+        channel.act(node, |holder, keys| holder.shutdown(keys, rate)).await?;
     }
     Ok(())
 }

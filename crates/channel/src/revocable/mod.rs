@@ -33,6 +33,7 @@
 //! | [`claim`] | what either side may take from a confirmed transaction, and when (BOLT 5) |
 //! | [`penalty`] | what the cheated side takes: every output of either stage (BOLT 5) |
 //! | [`justice`] | the justice kit: signatures that let a third party punish one old state |
+//! | [`backup`] | what peers keep, encrypted (BOLT 1) |
 //!
 //! Of BOLT 2, [`updates`] has the ledger: which update is in whose commitment, and what holds for good; [`holder`] has the
 //! machine that speaks with a counterparty, from the opening of a channel to its end.
@@ -45,6 +46,7 @@
 //! broadcast it and whom BOLT 3 calls "local"; *the other* is BOLT 3's "remote". Amounts that a party owns are in
 //! millisatoshi, as the updates are; outputs are in satoshi, rounded down.
 
+pub mod backup;
 pub mod channel;
 pub mod claim;
 pub mod commitment;

@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod backups;
 mod broken;
 mod closing;
 #[path = "../consensus/mod.rs"]

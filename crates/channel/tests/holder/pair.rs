@@ -167,14 +167,18 @@ impl Pair {
         Self::funded_by(terms, push, OutPoint { txid: Txid::from_byte_array([7; 32]), vout: 1 })
     }
 
-    pub(crate) fn funded_by([ours, theirs]: [Terms; 2], push: u64, outpoint: OutPoint) -> Self {
-        let amounts = (CAPACITY, msat(push));
+    pub(crate) fn funded_by(terms: [Terms; 2], push: u64, outpoint: OutPoint) -> Self {
+        Self::funded_with(terms, (CAPACITY, push), outpoint)
+    }
+
+    pub(crate) fn funded_with([ours, theirs]: [Terms; 2], (capacity, push): (Amount, u64), outpoint: OutPoint) -> Self {
+        let amounts = (capacity, msat(push));
         let (proposal, open) = Proposal::new(ours, &keys(HITESH), [9; 32], amounts, rate()).unwrap();
         let open = expect!(open.encode().unwrap(), OpenChannel);
         let (accepted, answer) = Accepted::new(theirs, &keys(IRENE), &open).unwrap();
         let answer = expect!(answer.encode().unwrap(), AcceptChannel);
         let unfunded = proposal.accepted(&answer).unwrap();
-        assert_eq!((unfunded.output().value, unfunded.output().script_pubkey), (CAPACITY, funding_script()));
+        assert_eq!((unfunded.output().value, unfunded.output().script_pubkey), (capacity, funding_script()));
         let (pending, created) = unfunded.funded(&keys(HITESH), outpoint).unwrap();
         let created = expect!(created.encode().unwrap(), FundingCreated);
         let (irene, sent) = create(keys(IRENE), accepted.funded(&keys(IRENE), &created).unwrap());

@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod backups;
 mod binary;
 mod core;
 mod faults;

@@ -155,6 +155,18 @@ impl Holder {
         Ok(state.encode())
     }
 
+    /// A copy that knows no more than what was fixed when the channel opened, for where there is no room for the rest: it is as
+    /// old as copies get. To be stored and loaded as what [`Holder::restore`] gives.
+    ///
+    /// # Errors
+    /// [`Code::CorruptedStore`].
+    pub fn forget(copy: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut state = State::decode(copy)?;
+        state.forget()?;
+        state.is_copy = true;
+        Ok(state.encode())
+    }
+
     /// Takes a stored decision over into the state and releases its effects.
     ///
     /// # Errors
@@ -220,6 +232,11 @@ impl Holder {
     /// Whether either side wants to close it, or it has ended.
     pub fn is_closing(&self) -> bool {
         self.state.is_closing()
+    }
+
+    /// Whether it was made from a copy that may be old, or is known to be: it broadcasts no commitment.
+    pub const fn is_copy(&self) -> bool {
+        self.state.is_copy
     }
 
     /// How it ended, if it did.

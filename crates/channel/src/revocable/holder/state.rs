@@ -167,6 +167,19 @@ impl State {
         self.prune();
     }
 
+    /// Forgets what came after the opening.
+    pub(super) fn forget(&mut self) -> Result<(), Error> {
+        self.ledger = self.ledger.first()?;
+        self.secrets = SecretStore::new();
+        // The first point of the counterparty's is not kept; without payments nothing needs it.
+        (self.points.revoking, self.points.next) = (None, None);
+        self.signed.htlcs.clear();
+        self.revoking.clear();
+        self.outcomes.clear();
+        self.prune();
+        Ok(())
+    }
+
     /// Drops what belongs to payments that are gone, or that the counterparty has for good.
     pub(super) fn prune(&mut self) {
         let (role, ledger) = (self.role, &self.ledger);

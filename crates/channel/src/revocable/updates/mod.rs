@@ -144,6 +144,19 @@ impl Updates {
         })
     }
 
+    /// A ledger of the same channel without a past.
+    ///
+    /// # Errors
+    /// None in practice: nobody has more than the capacity.
+    pub(crate) fn first(&self) -> Result<Self, Error> {
+        let (channel, accepter) = (&self.channel, self.accepter.balance);
+        let opener = Msat::from_amount(channel.funding.capacity).and_then(|all| all.checked_sub(accepter));
+        let opener = opener.ok_or(Error::new(Code::CorruptedStore, "more than there is"))?;
+        let (number, fee_rate, htlcs) = (CommitmentNumber::FIRST, self.fee_rate, vec![]);
+        let first = State { number, fee_rate, opener, accepter, htlcs };
+        Self::new(channel, &first, self.opener.limits, self.accepter.limits)
+    }
+
     /// `by` proposes an update. The ledger is as it was where that is refused.
     ///
     /// # Errors
