@@ -236,6 +236,29 @@ fn a_copy_forgets_nothing() {
     assert_eq!(pair.sides[HITESH].ended(), Some(&End::FellBehind));
 }
 
+/// It cannot go on with a channel that was funded since: it does not have the signature for its own commitment.
+#[test]
+fn a_copy_from_before_the_funding_asks_the_counterparty_to_close() {
+    let mut pair = five_and_five();
+    let old = Holder::restore(&pair.sides[HITESH].stored).unwrap();
+    for who in [HITESH, IRENE] {
+        pair.run();
+        pair.confirm(who, 3);
+    }
+    pair.run();
+    pair.cut();
+    pair.sides[HITESH].holder = Holder::load(&old).unwrap();
+    pair.connect();
+    let refused = pair.deliver(HITESH).unwrap_err();
+    assert_eq!((refused.code(), Holder::reaction(&refused)), (Code::PeerBehind, Reaction::Fail));
+    pair.act(HITESH, |side| side.holder.fail(&side.keys, &refused)).unwrap();
+    assert_eq!(pair.sides[HITESH].ended(), Some(&End::FellBehind));
+    pair.sides[IRENE].inbox.pop_front();
+    pair.deliver(IRENE).unwrap();
+    assert_eq!(pair.sides[IRENE].ended(), Some(&End::Failed));
+    assert!(pair.sides[IRENE].took(|effect| matches!(effect, Effect::Broadcast(_))));
+}
+
 #[test]
 fn a_funding_is_not_replaced() {
     let mut pair = five_and_five();

@@ -239,7 +239,13 @@ impl Draft<'_> {
 
     /// A connection is up again, and the counterparty says which funding it is waiting for.
     pub(in crate::revocable::holder) fn resume(&mut self, theirs: Option<&FundingUnderWay>) -> Result<(), Error> {
-        let Some(theirs) = theirs else { return Ok(()) };
+        let Some(theirs) = theirs else {
+            // Whoever does not ask for our witnesses has them: a copy from before they left must not go on.
+            if self.state.signing.as_ref().is_some_and(|signing| !signing.is_bound) {
+                return refuse(Code::PeerBehind, "the counterparty does not wait for the funding that we sign");
+            }
+            return Ok(());
+        };
         let funding = self.state.ledger.channel().funding.outpoint.txid;
         let Some(signing) = self.state.signing.as_ref() else {
             // Both have seen it in the chain: the counterparty asked before it looked.
