@@ -68,11 +68,11 @@ pub(crate) fn open([ours, theirs]: [Terms; 2], keys: [&BaseKeys; 2], amount: Amo
     while let Some(said) = message.take() {
         match sides[who].take().unwrap().receive(&said).unwrap() {
             Progress::Goes(side, answer) => {
-                sides[who] = Some(side);
+                sides[who] = Some(*side);
                 message = Some(answer);
             }
             Progress::Built(unsigned, last) => {
-                built[who] = Some(signed(who, keys[who], unsigned));
+                built[who] = Some(signed(who, keys[who], *unsigned));
                 message = last;
             }
         }

@@ -25,7 +25,12 @@ pub(crate) async fn tend(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Res
         return Ok(true);
     }
     if node.chain.status(&txid).await?.is_some() {
-        channel.look(node, |_, sight| Ok(sight.lost_since = None)).await?;
+        channel
+            .look(node, |_, sight| {
+                sight.lost_since = None;
+                Ok(())
+            })
+            .await?;
         return Ok(false);
     }
     let has_coins = signing.inputs().any(|(_, _, is_ours)| is_ours);

@@ -141,13 +141,13 @@ pub(crate) async fn turn(node: &Arc<Shared>, link: &Link, building: Building, me
     let done = match negotiation.receive(message) {
         Ok(Progress::Goes(negotiation, answer)) => {
             link.wire.send(&answer);
-            return Opening::Building(Box::new(Building { negotiation, keys, row, reply }));
+            return Opening::Building(Box::new(Building { negotiation: *negotiation, keys, row, reply }));
         }
         Ok(Progress::Built(unsigned, last)) => {
             if let Some(last) = last {
                 link.wire.send(&last);
             }
-            sign(node, link, keys, row, unsigned).await
+            sign(node, link, keys, row, *unsigned).await
         }
         Err(error) => Err(error.into()),
     };

@@ -104,11 +104,11 @@ pub(crate) fn build(stakes: [Stake; 2]) -> [Unsigned; 2] {
         let heard = Message::decode(&said.encode().unwrap()).unwrap();
         match sides[who].take().unwrap().receive(&heard).unwrap() {
             Progress::Goes(side, answer) => {
-                sides[who] = Some(side);
+                sides[who] = Some(*side);
                 message = Some(answer);
             }
             Progress::Built(unsigned, last) => {
-                built[who] = Some(unsigned);
+                built[who] = Some(*unsigned);
                 message = last;
             }
         }

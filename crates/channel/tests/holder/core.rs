@@ -53,6 +53,7 @@ async fn both_put_in_five() {
     let mut stakes = [stake(HITESH, FIVE), stake(IRENE, FIVE)];
     for (who, stake) in stakes.iter_mut().enumerate() {
         let transaction = node.pay(&wallet(who), Amount::from_sat(600_000_000)).await;
+        send(&node, &transaction).await;
         let is_coin = |output: &bitcoin::TxOut| output.script_pubkey == wallet(who);
         let vout = u32::try_from(transaction.output.iter().position(is_coin).unwrap()).unwrap();
         stake.coins = vec![Coin { transaction, vout, witness: 107 }];

@@ -283,9 +283,9 @@ pub struct Negotiation {
 /// How a negotiation goes on.
 pub enum Progress {
     /// Send this, and wait for the answer.
-    Goes(Negotiation, Message),
+    Goes(Box<Negotiation>, Message),
     /// The funding is built. First send this, if there is anything.
-    Built(Unsigned, Option<Message>),
+    Built(Box<Unsigned>, Option<Message>),
 }
 
 impl Negotiation {
@@ -307,7 +307,7 @@ impl Negotiation {
         }
         let last = match construction.receive(message)? {
             Turn::Say(answer) => {
-                return Ok(Progress::Goes(Self { agreed, second, is_lesser, construction }, answer));
+                return Ok(Progress::Goes(Box::new(Self { agreed, second, is_lesser, construction }), answer));
             }
             Turn::Over(last) => last,
         };
@@ -316,7 +316,7 @@ impl Negotiation {
         let mut state = agreed.state(id, built.outpoint)?;
         state.is_v2 = true;
         state.points.next = Some(second);
-        Ok(Progress::Built(Unsigned { agreed, state, built, rate, is_lesser }, last))
+        Ok(Progress::Built(Box::new(Unsigned { agreed, state, built, rate, is_lesser }), last))
     }
 
     /// What tells the counterparty that a negotiation is over.
