@@ -41,6 +41,7 @@ mod run;
 mod server;
 mod setup;
 mod texts;
+mod together;
 mod two_way;
 mod values;
 mod world;

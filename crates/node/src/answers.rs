@@ -9,7 +9,7 @@ pub struct ChannelInfo {
     pub id: String,
     /// The counterparty's node key.
     pub peer: String,
-    /// `opening`, `offline`, `open`, `closing`, `closed`, `closed_alone`, `fell_behind` or `spent`.
+    /// `opening`, `offline`, `open`, `closing`, `closed`, `closed_alone`, `fell_behind`, `spent` or `aborted`.
     pub state: &'static str,
     /// Whether we opened it.
     pub opener: bool,
@@ -45,7 +45,7 @@ pub struct PaidInfo {
 pub struct CloseInfo {
     /// Which channel.
     pub channel: String,
-    /// `closed`, `closed_alone`, or `closing` while payments under way end.
+    /// `closed`, `closed_alone`, `aborted` where nothing was paid, or `closing` while payments under way end.
     pub state: &'static str,
     /// The transaction that ends it.
     pub txid: Option<String>,

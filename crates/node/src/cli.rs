@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::{Auth, BitcoindChain, BitcoindOptions};
 use rillpay_chain::esplora::{EsploraChain, EsploraOptions};
-use rillpay_channel::bitcoin::Network;
+use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_node::control::{self, Command as Wish};
 use rillpay_node::{Node, Options};
 use serde_json::Value;
@@ -52,6 +52,9 @@ enum Command {
         /// What of it is the peer's from the start.
         #[arg(long, default_value_t = 0)]
         push: u64,
+        /// The peer puts in as much, or nothing is opened.
+        #[arg(long, conflicts_with = "push")]
+        both: bool,
     },
     /// Pays over a channel, or pays a request.
     Pay {
@@ -120,6 +123,9 @@ struct Run {
     /// Confirmations before a channel is used.
     #[arg(long, default_value_t = 3)]
     depth: u32,
+    /// Put as much into a channel as the peer that opens it, up to so many satoshi.
+    #[arg(long, default_value_t = 0)]
+    match_funding: u64,
 }
 
 /// Runs the program.
@@ -143,7 +149,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Run(options) => return serve(cli.data, *options).await,
             Command::Info => Wish::Info {},
             Command::Connect { peer } => Wish::Connect { peer },
-            Command::Open { peer, capacity, push } => Wish::Open { peer, capacity_sat: capacity, push_sat: push },
+            Command::Open { peer, capacity, push, both } => {
+                Wish::Open { peer, capacity_sat: capacity, push_sat: push, both }
+            }
             Command::Pay { to, amount: None } => Wish::PayRequest { request: to },
             Command::Pay { to, amount: Some(amount_sat) } => Wish::Pay { channel: to, amount_sat },
             Command::Request { channel, amount, memo } => Wish::Request { channel, amount_sat: amount, memo },
@@ -252,6 +260,7 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
         since: run.since,
         delay: run.delay,
         depth: run.depth,
+        match_funding: Amount::from_sat(run.match_funding),
         ..Options::new(data)
     };
     let node = tokio::select! {

@@ -20,9 +20,10 @@
 //! | [`node`](Node) | what commands can ask for |
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
-//! | `opening` | a channel before it is saved |
+//! | `opening`, `together` | a channel before it is saved: funded by one side, or by both |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
+//! | `signing` | the chain and a funding that both sign for |
 //! | `purse` | the on-chain wallet |
 //! | `store`, `seed` | what survives |
 //! | [`control`] | commands over a socket in the data folder |
@@ -39,7 +40,9 @@ mod peer;
 mod purse;
 pub mod request;
 mod seed;
+mod signing;
 mod store;
+mod together;
 mod watcher;
 
 pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};

@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) ended: CancellationToken,
     /// Both know direct payments.
     pub(crate) direct: bool,
+    /// Both fund channels together (`option_dual_fund`).
+    pub(crate) both: bool,
     /// The channel that is being opened over it.
     pub(crate) opening: tokio::sync::Mutex<Opening>,
 }
@@ -73,7 +75,7 @@ impl Links {
     pub(crate) fn add(
         &self,
         peer: PublicKey,
-        direct: bool,
+        (direct, both): (bool, bool),
         parent: &CancellationToken,
     ) -> (Arc<Link>, mpsc::Receiver<Vec<u8>>) {
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -81,7 +83,7 @@ impl Links {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let wire = Wire { number, queue, cut: ended.clone() };
         let opening = tokio::sync::Mutex::new(Opening::None);
-        let link = Arc::new(Link { peer, wire, ended, direct, opening });
+        let link = Arc::new(Link { peer, wire, ended, direct, both, opening });
         if let Some(older) = self.lock().insert(peer, Arc::clone(&link)) {
             older.wire.cut();
         }

@@ -9,6 +9,7 @@ use rillpay_channel::bitcoin::Network;
 use rillpay_channel::bitcoin::constants::ChainHash;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::holder::concerns;
+use rillpay_channel::revocable::holder::funding::Negotiation;
 use rillpay_transport::EphemeralKey;
 use rillpay_transport::connection::{Connection, Incoming, Outgoing, tcp};
 use rillpay_wire::messages::{DIRECT_PAYMENTS, ErrorMessage, Extension, Init, Networks, Ping, Warning};
@@ -69,6 +70,7 @@ pub(crate) struct Session {
     outgoing: Outgoing<OwnedWriteHalf>,
     pub(crate) remote: PublicKey,
     direct: bool,
+    both: bool,
 }
 
 /// What this node can do.
@@ -79,6 +81,7 @@ fn features() -> Features {
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
         .with_optional(Feature::ShutdownAnysegwit)
+        .with_optional(Feature::DualFund)
         .with_optional(Feature::ChannelType)
         .with_bit(DIRECT_PAYMENTS)
 }
@@ -134,13 +137,14 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         return Err(unfit(&text));
     }
     let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
-    Ok(Session { incoming, outgoing, remote, direct })
+    let both = features().negotiated(&theirs.features, Feature::DualFund);
+    Ok(Session { incoming, outgoing, remote, direct, both })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct } = session;
-    let (link, messages) = node.links.add(remote, direct, &node.shutdown);
+    let Session { mut incoming, outgoing, remote, direct, both } = session;
+    let (link, messages) = node.links.add(remote, (direct, both), &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);
     let talk = async {
@@ -239,7 +243,14 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
         Message::OpenChannel(_)
         | Message::AcceptChannel(_)
         | Message::FundingCreated(_)
-        | Message::FundingSigned(_) => {
+        | Message::FundingSigned(_)
+        | Message::OpenChannel2(_)
+        | Message::AcceptChannel2(_)
+        | Message::TxAddInput(_)
+        | Message::TxAddOutput(_)
+        | Message::TxRemoveInput(_)
+        | Message::TxRemoveOutput(_)
+        | Message::TxComplete(_) => {
             // Not broken off when the connection ends: the channel may be stored by then.
             let (on, over) = (Arc::clone(node), Arc::clone(link));
             node.detached(async move { crate::opening::hear(&on, &over, message).await }).await
@@ -263,6 +274,12 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
                 }
                 Message::Warning(warning) => {
                     tracing::warn!(peer = %link.peer, "the peer warns: {}", warning.text().unwrap_or("(unreadable)"));
+                }
+                // Of a funding that is being built, or was.
+                Message::TxAbort(_) => return crate::opening::hear(node, link, message).await,
+                // It can forget a funding that we have given up.
+                Message::ChannelReestablish(message) if message.tlvs.next_funding.is_some() => {
+                    link.wire.send(&Negotiation::abort(id, "no such channel"));
                 }
                 _ => {
                     link.wire.send(&ErrorMessage::new(id, "no such channel").into());

@@ -3,9 +3,10 @@
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus};
 use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::{
-    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash,
+    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash, Witness,
 };
 use rillpay_channel::keys::Seed;
+use rillpay_channel::revocable::holder::funding::{Coin, Stake, Unsigned};
 use rillpay_wallet::look::PAGE;
 use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
@@ -76,8 +77,7 @@ impl Purse {
 
     /// Whether there is enough for an output of a funding.
     pub(crate) async fn check(&self, value: Amount, rate: FeeRate) -> Result<(), Error> {
-        // Of the same size as the output will have.
-        let to = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let to = any_funding();
         let order = Order { to, what: What::Amount(value), rate, later: true };
         self.wallet.lock().await.quote(&order)?;
         Ok(())
@@ -106,6 +106,36 @@ impl Purse {
         Ok((built.txid, OutPoint { txid: built.txid, vout }))
     }
 
+    /// Coins for our part of a funding that is built together with a peer. They are not held.
+    pub(crate) async fn offer(&self, amount: Amount, rate: FeeRate) -> Result<Stake, Error> {
+        let output = TxOut { value: amount, script_pubkey: any_funding() };
+        let offer = self.wallet.lock().await.offer(&output, rate)?;
+        let coin = |(transaction, vout)| Coin { transaction, vout, witness: WITNESS };
+        Ok(Stake { amount, coins: offer.coins.into_iter().map(coin).collect(), change: offer.change })
+    }
+
+    /// Signs for our part of a funding, and holds its coins.
+    pub(crate) async fn join(&self, store: &Store, unsigned: &Unsigned) -> Result<Vec<Witness>, Error> {
+        let ours: Vec<_> = unsigned.ours().collect();
+        if ours.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut wallet = self.wallet.lock().await;
+        let witnesses = wallet.join(unsigned.transaction(), &ours)?;
+        if let Err(error) = store.set_wallet(wallet.record()).await {
+            wallet.release(&unsigned.transaction().compute_txid())?;
+            return Err(error.into());
+        }
+        Ok(witnesses)
+    }
+
+    /// Both have signed a funding: from now on it is broadcast until it is seen.
+    pub(crate) async fn complete(&self, store: &Store, transaction: &Transaction) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        wallet.complete(transaction)?;
+        Ok(store.set_wallet(wallet.record()).await?)
+    }
+
     /// A funding that will never be broadcast.
     pub(crate) async fn release(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
@@ -129,6 +159,14 @@ impl Purse {
     pub(crate) async fn unseen(&self) -> Vec<Transaction> {
         self.wallet.lock().await.unseen().into_iter().cloned().collect()
     }
+}
+
+/// The weight of the witness of one of our coins: a signature with a low R, and a key.
+const WITNESS: u64 = 107;
+
+/// Of the same size as a funding output will have.
+fn any_funding() -> ScriptBuf {
+    ScriptBuf::new_p2wsh(&WScriptHash::all_zeros())
 }
 
 /// A page of an address's history, as the wallet wants it.

@@ -39,6 +39,7 @@ pub(crate) fn spend(
     };
     let mut transaction =
         Transaction { version: Version::TWO, lock_time, input: coins.iter().map(input).collect(), output: outputs };
+    let coins: Vec<_> = coins.into_iter().enumerate().collect();
     let witnesses = sign(account, &coins, &transaction)?;
     for (input, witness) in transaction.input.iter_mut().zip(witnesses) {
         input.witness = witness;
@@ -46,15 +47,23 @@ pub(crate) fn spend(
     Ok(transaction)
 }
 
-fn sign(account: &Account, coins: &[Coin], transaction: &Transaction) -> Result<Vec<Witness>, Error> {
+/// The witnesses of these coins at these inputs.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn sign(
+    account: &Account,
+    coins: &[(usize, Coin)],
+    transaction: &Transaction,
+) -> Result<Vec<Witness>, Error> {
     let mut cache = SighashCache::new(transaction);
-    let witness = |(index, coin): (usize, &Coin)| {
+    let witness = |(index, coin): &(usize, Coin)| {
         let script = account.script(coin.place)?;
         let hash = cache
-            .p2wpkh_signature_hash(index, &script, coin.value, EcdsaSighashType::All)
+            .p2wpkh_signature_hash(*index, &script, coin.value, EcdsaSighashType::All)
             .map_err(|_| Error::new(Code::WalletTooLarge, "this transaction cannot be signed"))?;
         let (signature, key) = account.sign(coin.place, &Message::from_digest(hash.to_byte_array()))?;
         Ok(Witness::p2wpkh(&Signature::sighash_all(signature), &key.0))
     };
-    coins.iter().enumerate().map(witness).collect()
+    coins.iter().map(witness).collect()
 }

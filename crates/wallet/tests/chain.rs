@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf, Sequence, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid};
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus, TxInfo};
 use rillpay_channel::keys::{Seed, channel_number};
@@ -493,4 +493,67 @@ async fn a_quote_is_what_is_built_then_and_changes_nothing() {
     assert_eq!((quoted.amount, quoted.fee, quoted.change), (built.amount, built.fee, built.change));
     assert_eq!(wallet.quote(&order(20_000, 3)).unwrap_err().code(), Code::InsufficientFunds);
     assert_eq!(wallet.held().len(), 1, "a question lets nothing go");
+}
+
+/// Two wallets pay into one transaction: each signs for what it offered, and for nothing else.
+#[tokio::test]
+async fn a_transaction_of_two() {
+    let chain = chain().await;
+    let mut ours = funded(&chain, &[100_000, 70_000]).await;
+    let words = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+    let mut theirs = Wallet::new(&Seed::from_words(words, Network::Regtest).unwrap(), Network::Regtest, 0).unwrap();
+    chain.send(&theirs.address().unwrap().script_pubkey(), sat(90_000)).await.unwrap();
+    chain.mine(1).await.unwrap();
+    look(&chain, &mut theirs).await;
+
+    let output = TxOut { value: sat(60_000), script_pubkey: elsewhere() };
+    let outpoint = |(transaction, vout): &(Transaction, u32)| OutPoint::new(transaction.compute_txid(), *vout);
+    let offers = [ours.offer(&output, rate(2)).unwrap(), theirs.offer(&output, rate(2)).unwrap()];
+    let [our_coins, their_coins] = offers.each_ref().map(|offer| offer.coins.iter().map(outpoint).collect::<Vec<_>>());
+    assert_eq!((our_coins.len(), their_coins.len()), (1, 1), "one coin is enough");
+    // Nothing is held yet.
+    assert_eq!(ours.balance().unwrap().locked, sat(0));
+    let input = |previous_output: &OutPoint| TxIn {
+        previous_output: *previous_output,
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        ..TxIn::default()
+    };
+    let brought = offers.iter().flat_map(|offer| &offer.coins);
+    let brought: Amount = brought.map(|(made, vout)| made.output[*vout as usize].value).sum();
+    let change = TxOut { value: brought - sat(120_000 + 1_000), script_pubkey: offers[0].change.clone() };
+    let mut joint = Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: our_coins.iter().chain(&their_coins).map(input).collect(),
+        output: vec![TxOut { value: sat(120_000), ..output.clone() }, change],
+    };
+
+    // More of our coins than we offered: somebody counts one of them as its own.
+    let other = ours.coins().into_iter().find(|coin| coin.outpoint != our_coins[0]).unwrap();
+    let mut greedy = joint.clone();
+    greedy.input.push(input(&other.outpoint));
+    assert_eq!(ours.join(&greedy, &our_coins).unwrap_err().code(), Code::UnknownTransaction);
+    assert_eq!(ours.join(&joint, &[other.outpoint]).unwrap_err().code(), Code::UnknownTransaction);
+
+    let witnesses = ours.join(&joint, &our_coins).unwrap();
+    joint.input[0].witness = witnesses[0].clone();
+    let txid = joint.compute_txid();
+    assert!(ours.balance().unwrap().locked >= sat(70_000), "held");
+    assert_eq!(ours.join(&joint, &our_coins).unwrap_err().code(), Code::InsufficientFunds, "once");
+    assert!(ours.build(&order(120_000, 2)).is_err());
+    ours.release(&txid).unwrap();
+    ours.join(&joint, &our_coins).unwrap();
+    let mut ours = Wallet::load(&seed(), Network::Regtest, 0, &ours.record()).unwrap();
+    assert_eq!(ours.held().len(), 1);
+    assert!(ours.unseen().is_empty());
+
+    joint.input[1].witness = theirs.join(&joint, &their_coins).unwrap()[0].clone();
+    ours.complete(&joint).unwrap();
+    assert_eq!(ours.unseen(), [&joint]);
+    assert_eq!(ours.balance().unwrap().unconfirmed, joint.output[1].value, "the change is on its way");
+    chain.broadcast(&joint).await.unwrap();
+    chain.mine(1).await.unwrap();
+    look(&chain, &mut ours).await;
+    assert!(ours.unseen().is_empty());
+    assert_eq!(ours.balance().unwrap().confirmed, other.value + joint.output[1].value);
 }

@@ -37,7 +37,7 @@
 //! Of BOLT 2, [`updates`] has the ledger: which update is in whose commitment, and what holds for good; [`holder`] has the
 //! machine that speaks with a counterparty, from the opening of a channel to its end.
 //!
-//! Not here: Appendix G (dual funding), and legacy channels beyond what the vectors need.
+//! Appendix G, a funding that both sides build, is in [`holder::funding`]. Not here: legacy channels beyond what the vectors need.
 //!
 //! # Words
 //!

@@ -128,7 +128,7 @@ pub(crate) struct Pair {
     pub(crate) log: Vec<(usize, u16)>,
 }
 
-fn create(keys: BaseKeys, step: Step) -> (Side, Vec<Vec<u8>>) {
+pub(crate) fn create(keys: BaseKeys, step: Step) -> (Side, Vec<Vec<u8>>) {
     let mut stored = vec![];
     let saved = step.save(|events| {
         let [Event::Held(held)] = events else { panic!("one event") };

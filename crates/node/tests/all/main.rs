@@ -9,6 +9,7 @@
 )]
 
 mod binary;
+mod both;
 mod core;
 mod faults;
 mod htlcs;

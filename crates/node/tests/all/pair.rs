@@ -36,7 +36,10 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
 }
 
 pub(crate) async fn start(folder: &Path, chain: &KernelChain, listen: Option<SocketAddr>) -> Node {
-    let options = Options { listen, ..Options::new(folder) };
+    start_with(Options { listen, ..Options::new(folder) }, chain).await
+}
+
+async fn start_with(options: Options, chain: &KernelChain) -> Node {
     // The port of the node's last life may be busy for a moment.
     for _ in 0..50 {
         match Node::start(options.clone(), Arc::new(chain.clone())).await {
@@ -55,6 +58,8 @@ pub(crate) struct Pair {
     pub(crate) listen: [Option<SocketAddr>; 2],
     /// The channel's id.
     pub(crate) channel: String,
+    /// What Irene puts into channels of others, from her next start on.
+    pub(crate) match_funding: Amount,
 }
 
 impl Pair {
@@ -71,7 +76,7 @@ impl Pair {
         chain.mine(1).await.unwrap();
         hitesh.connect(&address_of(&irene)).await.unwrap();
         let listen = [None, irene.address()];
-        Self { chain, folders, nodes: [hitesh, irene], listen, channel: String::new() }
+        Self { chain, folders, nodes: [hitesh, irene], listen, channel: String::new(), match_funding: Amount::ZERO }
     }
 
     /// A channel that Hitesh opened with 10, of which 5 are Irene's.
@@ -116,7 +121,9 @@ impl Pair {
     /// Killed, and started again with what it had stored.
     pub(crate) async fn restart(&mut self, who: usize) {
         self.nodes[who].stop().await;
-        self.nodes[who] = start(self.folders[who].path(), &self.chain, self.listen[who]).await;
+        let match_funding = if who == IRENE { self.match_funding } else { Amount::ZERO };
+        let options = Options { listen: self.listen[who], match_funding, ..Options::new(self.folders[who].path()) };
+        self.nodes[who] = start_with(options, &self.chain).await;
     }
 
     /// Makes blocks until something holds, at most so many.

@@ -5,6 +5,7 @@
 //!  Proposal ── accept_channel ──> Unfunded ── funding_created ──> Pending ── funding_signed ──┐
 //!                                                                                             v
 //!  Accepted ── funding_created ────────────────────────────────────────────────────────────> Holder
+//!  funding::Negotiation ── tx_complete, both ────────────────────────────────────────────────┘ where both fund it
 //!
 //!           channel_ready       shutdown, both      closing_signed
 //!  Holder:  ────────────> open ──────────────> quiet ─────────────> closed
@@ -24,6 +25,7 @@
 
 mod close;
 mod draft;
+pub mod funding;
 mod onchain;
 mod open;
 mod reestablish;
@@ -69,7 +71,8 @@ pub enum Event {
 pub enum Effect {
     /// Send this to the counterparty.
     Send(Box<Message>),
-    /// The funding is safe to broadcast: the counterparty's signature lets it come back.
+    /// The funding is safe to broadcast: the counterparty's signature lets it come back. Where both fund it,
+    /// [`funding::Signing::whole`] is what to broadcast.
     Fund,
     /// Broadcast this, and see to it that it confirms.
     Broadcast(Transaction),
@@ -187,6 +190,11 @@ impl Holder {
         self.state.id
     }
 
+    /// The funding that both build and sign, until both have seen it in the chain.
+    pub const fn signing(&self) -> Option<&funding::Signing> {
+        self.state.signing.as_ref()
+    }
+
     /// Which of the two we are.
     pub const fn role(&self) -> Role {
         self.state.role
@@ -244,7 +252,8 @@ impl Holder {
     /// only if it failed: a channel that goes on revokes it.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] for a machine of [`Holder::restore`], [`Code::WrongKey`] for keys of another channel.
+    /// [`Code::Unavailable`] for a machine of [`Holder::restore`], or before the counterparty has signed the first one;
+    /// [`Code::WrongKey`] for keys of another channel.
     pub fn commitment(&self, keys: &BaseKeys) -> Result<Transaction, Error> {
         self.state.check(keys)?;
         self.state.own_commitment(keys)
@@ -423,7 +432,8 @@ impl Holder {
     /// transaction at this rate if we are the opener.
     ///
     /// # Errors
-    /// As [`Holder::connected`]; [`Code::Closing`] where it has ended already.
+    /// As [`Holder::connected`]; [`Code::Closing`] where it has ended already; [`Code::Unavailable`] while the funding is being
+    /// signed: [`Holder::fail`] gives it up.
     pub fn shutdown(&self, keys: &BaseKeys, rate: FeeRate) -> Result<Step, Error> {
         self.decide(keys, |draft| draft.shutdown(rate))
     }
@@ -437,7 +447,8 @@ impl Holder {
     }
 
     /// Fails the channel: tells the counterparty why, and broadcasts the newest commitment of ours. Also where both have said
-    /// shutdown, and no closing transaction confirms.
+    /// shutdown, and no closing transaction confirms. A funding that our witnesses have not left for is given up instead
+    /// ([`End::Aborted`]): nothing was paid.
     ///
     /// # Errors
     /// As [`Holder::connected`]; [`Code::Closing`] where it has failed already.
@@ -445,6 +456,9 @@ impl Holder {
         self.decide(keys, |draft| {
             if draft.state.has_failed() {
                 return refuse(Code::Closing, "the channel has ended");
+            }
+            if draft.state.can_give_up() {
+                return draft.give_up(why);
             }
             draft.fail(Some(why.text()))
         })

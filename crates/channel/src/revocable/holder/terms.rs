@@ -2,7 +2,7 @@
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, Network, Script, ScriptBuf};
-use rillpay_wire::messages::{AcceptChannel, OpenChannel, OpenTlvs};
+use rillpay_wire::messages::{AcceptChannel, AcceptChannel2, OpenChannel, OpenChannel2};
 use rillpay_wire::{Feature, Features};
 
 use crate::amount::Msat;
@@ -127,7 +127,7 @@ pub(super) struct Stated {
 }
 
 macro_rules! stated {
-    ($message:expr) => {
+    ($message:expr, $reserve:expr) => {
         Ok(Stated {
             points: Basepoints {
                 funding: $message.funding_pubkey,
@@ -138,24 +138,33 @@ macro_rules! stated {
             },
             first: $message.first_per_commitment_point,
             dust_limit: $message.dust_limit_satoshis,
-            reserve: $message.channel_reserve_satoshis,
+            reserve: $reserve,
             htlc_minimum: $message.htlc_minimum_msat.0,
             max_in_flight: $message.max_htlc_value_in_flight_msat.0,
             max_accepted: $message.max_accepted_htlcs,
             delay: $message.to_self_delay,
-            upfront: upfront(&$message.tlvs)?,
-            channel_type: channel_type(&$message.tlvs)?,
+            upfront: upfront($message.tlvs.upfront_shutdown_script.as_ref())?,
+            channel_type: channel_type($message.tlvs.channel_type.as_ref())?,
         })
     };
 }
 
 impl Stated {
     pub(super) fn by_opener(message: &OpenChannel) -> Result<Self, Error> {
-        stated!(message)
+        stated!(message, message.channel_reserve_satoshis)
     }
 
     pub(super) fn by_accepter(message: &AcceptChannel) -> Result<Self, Error> {
-        stated!(message)
+        stated!(message, message.channel_reserve_satoshis)
+    }
+
+    /// In version 2 the reserve follows from what both put in.
+    pub(super) fn by_opener2(message: &OpenChannel2, reserve: Amount) -> Result<Self, Error> {
+        stated!(message, reserve)
+    }
+
+    pub(super) fn by_accepter2(message: &AcceptChannel2, reserve: Amount) -> Result<Self, Error> {
+        stated!(message, reserve)
     }
 
     /// What its sender lets be under way to it, and the reserve that `theirs` sets for it.
@@ -202,15 +211,15 @@ pub(super) fn features_of(channel_type: ChannelType) -> Features {
     if channel_type.has_anchors() { base.with_required(Feature::Anchors) } else { base }
 }
 
-fn channel_type(tlvs: &OpenTlvs) -> Result<ChannelType, Error> {
-    let stated = tlvs.channel_type.as_ref().map(Features::minimal);
+fn channel_type(stated: Option<&Features>) -> Result<ChannelType, Error> {
+    let stated = stated.map(Features::minimal);
     let known = [ChannelType::Anchors, ChannelType::StaticRemoteKey];
     let found = known.into_iter().find(|kind| stated.as_ref() == Some(&features_of(*kind)));
     found.ok_or(Error::new(Code::UnacceptableTerms, "an unknown type of channel"))
 }
 
-fn upfront(tlvs: &OpenTlvs) -> Result<Option<ScriptBuf>, Error> {
-    let script = tlvs.upfront_shutdown_script.as_ref().filter(|script| !script.is_empty());
+fn upfront(stated: Option<&ScriptBuf>) -> Result<Option<ScriptBuf>, Error> {
+    let script = stated.filter(|script| !script.is_empty());
     script.map(|script| check_script(script).map(|()| script.clone())).transpose()
 }
 
