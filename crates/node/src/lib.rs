@@ -23,6 +23,7 @@
 //! | `opening` | a channel before it is saved |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
+//! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
 //! | `store`, `seed` | what survives |
 //! | [`control`] | commands over a socket in the data folder |
@@ -32,6 +33,7 @@ mod channel;
 mod claims;
 pub mod control;
 mod error;
+mod lift;
 mod links;
 mod node;
 mod opening;
