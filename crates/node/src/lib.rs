@@ -26,6 +26,7 @@
 //! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
 //! | `store`, `seed` | what survives |
+//! | `testing` | the store for measurements, behind the feature of this name |
 //! | [`control`] | commands over a socket in the data folder |
 
 mod answers;
@@ -42,6 +43,8 @@ mod purse;
 pub mod request;
 mod seed;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watcher;
 
 pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
