@@ -65,10 +65,27 @@ pub(crate) struct Sight {
     pub(crate) spent_by: Option<Txid>,
     /// The height that the machine was last told.
     pub(crate) height: u32,
+    /// A commitment of ours that waits, and who pays for it.
+    pub(crate) lifted: Option<Lifted>,
     /// Our transactions that take outputs, and the height at which each was broadcast.
     pub(crate) sweeps: BTreeMap<Txid, u32>,
     /// The height at which a funding that both sign for was seen to come no more.
     pub(crate) lost_since: Option<u32>,
+}
+
+/// A commitment of ours that waits for a block.
+#[derive(Clone)]
+pub(crate) struct Lifted {
+    pub(crate) commitment: Txid,
+    /// The height at which it, or the newest child, was broadcast.
+    pub(crate) since: u32,
+    pub(crate) child: Option<Txid>,
+}
+
+impl Lifted {
+    pub(crate) const fn new(commitment: Txid, since: u32) -> Self {
+        Self { commitment, since, child: None }
+    }
 }
 
 /// What somebody may know of a channel.

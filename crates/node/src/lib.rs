@@ -24,8 +24,10 @@
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
 //! | `signing` | the chain and a funding that both sign for |
+//! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
 //! | `store`, `seed` | what survives |
+//! | `testing` | the store for measurements, behind the feature of this name |
 //! | [`control`] | commands over a socket in the data folder |
 
 mod answers;
@@ -33,6 +35,7 @@ mod channel;
 mod claims;
 pub mod control;
 mod error;
+mod lift;
 mod links;
 mod node;
 mod opening;
@@ -42,6 +45,8 @@ pub mod request;
 mod seed;
 mod signing;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod together;
 mod watcher;
 

@@ -5,6 +5,7 @@ use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::{
     Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash, Witness,
 };
+use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::Seed;
 use rillpay_channel::revocable::holder::funding::{Coin, Stake, Unsigned};
 use rillpay_wallet::look::PAGE;
@@ -141,6 +142,34 @@ impl Purse {
         let mut wallet = self.wallet.lock().await;
         wallet.release(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)
+    }
+
+    /// Brings money along to a transaction with `value` in its inputs: the coins are held for it, and it is signed. It takes the place
+    /// of others that were made so.
+    pub(crate) async fn support(
+        &self,
+        store: &Store,
+        (base, value): (&Transaction, Amount),
+        fee: &Fee,
+        replaces: &[Txid],
+        sign: impl FnOnce(&mut Transaction) -> Result<(), Error>,
+    ) -> Result<Transaction, Error> {
+        let mut wallet = self.wallet.lock().await;
+        let mut transaction = wallet.support(base, value, fee, replaces)?;
+        sign(&mut transaction)?;
+        wallet.supported(transaction.clone(), replaces)?;
+        store.set_wallet(wallet.record()).await?;
+        Ok(transaction)
+    }
+
+    /// What was brought along is not needed any more, or is in a block.
+    pub(crate) async fn let_go(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        if wallet.held().iter().any(|held| held.compute_txid() == *txid) {
+            wallet.release(txid)?;
+            store.set_wallet(wallet.record()).await?;
+        }
+        Ok(())
     }
 
     /// The transactions that were built and not sent.

@@ -168,7 +168,7 @@ impl Store {
         joined.unwrap_or_else(|_| Err(StoreError::Failed("the work broke off".to_owned())))
     }
 
-    fn now<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn now<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         // A panic left no transaction open: dropping one rolls it back.
         let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         work(db.as_mut().ok_or(StoreError::Closed)?)
@@ -278,13 +278,7 @@ impl Store {
         since: u32,
         change: Change,
     ) -> Result<(), StoreError> {
-        self.run(move |db| {
-            let held = change.held.ok_or(StoreError::Corrupted("a channel without a state"))?;
-            let values = params![row, id.0, peer.serialize(), since, held];
-            db.execute("INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, 1, ?)", values)?;
-            Ok(())
-        })
-        .await
+        self.run(move |db| create(db, row, id, peer, since, change)).await
     }
 
     /// Makes what one decision stores durable, all of it or nothing, and the request that it pays.
@@ -295,26 +289,7 @@ impl Store {
         change: Change,
         pays: Option<[u8; 16]>,
     ) -> Result<(), StoreError> {
-        self.run(move |db| {
-            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let next = version.saturating_add(1);
-            let sql = "UPDATE channel SET held = COALESCE(?, held), version = ? WHERE row = ? AND version = ?";
-            if transaction.execute(sql, params![change.held, next, row, version])? != 1 {
-                return Err(StoreError::Conflict);
-            }
-            for (number, htlcs) in &change.revoked {
-                let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX), encode(htlcs)];
-                transaction.execute("INSERT OR REPLACE INTO revoked (row, number, htlcs) VALUES (?, ?, ?)", values)?;
-            }
-            if let Some(request) = pays {
-                let sql = "INSERT OR IGNORE INTO paid (request, row) VALUES (?, ?)";
-                if transaction.execute(sql, params![request, row])? != 1 {
-                    return Err(StoreError::Paid);
-                }
-            }
-            Ok(transaction.commit()?)
-        })
-        .await
+        self.run(move |db| write(db, row, version, change, pays)).await
     }
 
     /// Whether this request was paid.
@@ -343,6 +318,46 @@ impl Store {
         })
         .await
     }
+}
+
+pub(crate) fn create(
+    db: &mut Connection,
+    row: u32,
+    id: ChannelId,
+    peer: PublicKey,
+    since: u32,
+    change: Change,
+) -> Result<(), StoreError> {
+    let held = change.held.ok_or(StoreError::Corrupted("a channel without a state"))?;
+    let values = params![row, id.0, peer.serialize(), since, held];
+    db.execute("INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, 1, ?)", values)?;
+    Ok(())
+}
+
+pub(crate) fn write(
+    db: &mut Connection,
+    row: u32,
+    version: i64,
+    change: Change,
+    pays: Option<[u8; 16]>,
+) -> Result<(), StoreError> {
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let next = version.saturating_add(1);
+    let sql = "UPDATE channel SET held = COALESCE(?, held), version = ? WHERE row = ? AND version = ?";
+    if transaction.execute(sql, params![change.held, next, row, version])? != 1 {
+        return Err(StoreError::Conflict);
+    }
+    for (number, htlcs) in &change.revoked {
+        let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX), encode(htlcs)];
+        transaction.execute("INSERT OR REPLACE INTO revoked (row, number, htlcs) VALUES (?, ?, ?)", values)?;
+    }
+    if let Some(request) = pays {
+        let sql = "INSERT OR IGNORE INTO paid (request, row) VALUES (?, ?)";
+        if transaction.execute(sql, params![request, row])? != 1 {
+            return Err(StoreError::Paid);
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 type Raw = (u32, Vec<u8>, u32, i64, Vec<u8>);

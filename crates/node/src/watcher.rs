@@ -160,7 +160,12 @@ async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), 
         })
         .await?;
     if let Some(transaction) = channel.to_broadcast(node).await? {
-        broadcast(node, &transaction).await?;
+        // A commitment may need help at once.
+        if broadcast(node, &transaction).await?
+            && let Outspend::Spent(spending) = node.chain.outspend(&channel.funding).await?
+        {
+            return claims::take(node, channel, spending, tip).await;
+        }
         return Ok(());
     }
     confirm(node, channel, tip).await?;

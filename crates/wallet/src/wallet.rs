@@ -7,6 +7,7 @@ use bitcoin::{
     Address, Amount, CompressedPublicKey, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid,
     Witness,
 };
+use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::{Seed, wallet_number};
 
 use crate::account::{Account, Branch, Place, Scripts};
@@ -15,7 +16,7 @@ use crate::error::{Code, Error, refuse};
 use crate::look::{GAP_LIMIT, Look};
 use crate::record::{Held, Record};
 use crate::select::{choose, everything};
-use crate::spend::{sign, spend};
+use crate::spend::{sign, spend, support};
 use crate::{fees, select};
 
 /// Confirmations after which a transaction that was built here, or one in its place, needs no more care.
@@ -302,6 +303,50 @@ impl Wallet {
         }
         self.held.insert(txid, Held { transaction: transaction.clone(), sent: false });
         Ok(Built { transaction, txid, amount, fee: choice.fee, change: choice.change })
+    }
+
+    /// Brings money along to a transaction that cannot pay its fee: confirmed coins come after its inputs, `value` of which is in
+    /// them, and change after its outputs. Its inputs have witnesses as long as the signed ones may become, and are to be signed
+    /// by whoever owns them; those of the wallet are. Transactions in `replaces`, ours from before, leave for it.
+    ///
+    /// Nothing changes here before [`Wallet::supported`].
+    ///
+    /// # Errors
+    /// [`Code::InsufficientFunds`] with what is missing, [`Code::InvalidFeeRate`] for an absurd one.
+    pub fn support(
+        &mut self,
+        base: &Transaction,
+        value: Amount,
+        fee: &Fee,
+        replaces: &[Txid],
+    ) -> Result<Transaction, Error> {
+        let stays = |txid: &Txid| !replaces.contains(txid);
+        let seen = self.seen.iter().filter(|(txid, _)| stays(txid));
+        let seen = seen.map(|(txid, seen)| (*txid, &seen.transaction, seen.status));
+        let pending = self.pending().into_iter().filter(|(txid, _)| stays(txid));
+        let pending = pending.map(|(txid, transaction)| (txid, transaction, Default::default()));
+        let held = self.held.iter().filter(|(txid, held)| !held.sent && stays(txid));
+        let locked = held.flat_map(|(_, held)| &held.transaction.input).map(|input| input.previous_output).collect();
+        let mut coins = Book::new(&self.scripts, self.tip, seen.chain(pending)).coins(&locked);
+        // A replacement must not build on anything that waits, unless what it replaces did (BIP 125).
+        coins.retain(|coin| coin.kind == Kind::Confirmed);
+        let change = self.scripts.script(self.next(Branch::Change))?;
+        support(&self.account, base, value, coins, change, fee)
+    }
+
+    /// A transaction of [`Wallet::support`] is going to be broadcast: its coins are held for it, and those of the ones that it
+    /// replaces no more. To be released when it cannot confirm any more.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn supported(&mut self, transaction: Transaction, replaces: &[Txid]) -> Result<(), Error> {
+        let place = self.next(Branch::Change);
+        let [_, handed] = &mut self.handed;
+        *handed = (*handed).max(place.index.saturating_add(1));
+        self.derive()?;
+        self.held.retain(|txid, _| !replaces.contains(txid));
+        self.held.insert(transaction.compute_txid(), Held { transaction, sent: false });
+        Ok(())
     }
 
     /// What [`Wallet::build`] would build now; changes nothing.

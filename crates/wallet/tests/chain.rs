@@ -10,9 +10,14 @@
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{
+    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
+};
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus, TxInfo};
+use rillpay_channel::fee::{Fee, Replaced};
 use rillpay_channel::keys::{Seed, channel_number};
 use rillpay_wallet::look::PAGE;
 use rillpay_wallet::{Ask, Built, Code, GAP_LIMIT, Look, Order, Status, Wallet, What};
@@ -356,6 +361,66 @@ async fn what_was_built_for_later_is_held_until_it_is_sent_or_released() {
     look(&chain, &mut wallet).await;
     assert_eq!(wallet.balance().unwrap().confirmed, sat(70_000) - built.fee);
     assert_eq!(wallet.held().len(), 0);
+}
+
+#[tokio::test]
+async fn money_is_brought_along_to_a_transaction_that_cannot_pay() {
+    let chain = chain().await;
+    let mut wallet = funded(&chain, &[20_000, 30_000, 50_000]).await;
+    // What anybody can spend, and nobody can pay a fee out of.
+    let script = ScriptBuf::from_bytes(vec![0x51]);
+    let made = chain.send(&script.to_p2wsh(), sat(330)).await.unwrap();
+    let made = chain.transaction(&made).await.unwrap().unwrap();
+    let vout = (0..).zip(&made.vout).find(|(_, output)| output.value == sat(330)).unwrap().0;
+    let base = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn {
+            previous_output: OutPoint { txid: made.txid, vout },
+            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+            witness: Witness::from_slice(&[script.as_bytes()]),
+            ..TxIn::default()
+        }],
+        output: vec![TxOut { value: sat(330), script_pubkey: elsewhere() }],
+    };
+    let paid = |transaction: &Transaction, coins: u64| {
+        let out: Amount = transaction.output.iter().map(|output| output.value).sum();
+        (sat(330 + coins) - out).to_sat()
+    };
+    let exact = |transaction: &Transaction, coins: u64, sat_per_vb: u64| {
+        let size = u64::try_from(transaction.vsize()).unwrap();
+        let paid = paid(transaction, coins);
+        assert!((size * sat_per_vb..=(size + 1) * sat_per_vb).contains(&paid), "{paid} for {size} bytes");
+    };
+
+    let first = wallet.support(&base, sat(330), &Fee::from(rate(10)), &[]).unwrap();
+    assert_eq!((&first.input[0], &first.output[0]), (&base.input[0], &base.output[0]));
+    assert_eq!((first.input.len(), first.output.len()), (2, 2), "the most valuable coin, and change");
+    exact(&first, 50_000, 10);
+    assert_eq!(wallet.balance().unwrap().locked, Amount::ZERO);
+    wallet.supported(first.clone(), &[]).unwrap();
+    assert_eq!(wallet.balance().unwrap().locked, sat(50_000), "nobody else may have it");
+    chain.broadcast(&first).await.unwrap();
+    look(&chain, &mut wallet).await;
+
+    // A dearer one in its place takes more, but not the change that waits.
+    let replaced = Replaced::NOTHING.and(sat(paid(&first, 50_000)), first.weight(), true);
+    let (dear, before) = (Fee::from(rate(290)).and_replacing(replaced), [first.compute_txid()]);
+    let second = wallet.support(&base, sat(330), &dear, &before).unwrap();
+    assert_eq!(second.input.len(), 3);
+    exact(&second, 80_000, 290);
+    wallet.supported(second.clone(), &before).unwrap();
+    chain.broadcast(&second).await.unwrap();
+    look(&chain, &mut wallet).await;
+    let lacking = wallet.support(&base, sat(330), &Fee::from(rate(1_000)), &[]).unwrap_err();
+    assert_eq!(lacking.code(), Code::InsufficientFunds);
+    assert!(lacking.amount().unwrap() > sat(100_000), "the first two coins are taken");
+
+    chain.mine(6).await.unwrap();
+    look(&chain, &mut wallet).await;
+    let has = sat(20_000) + second.output[1].value;
+    assert_eq!((wallet.balance().unwrap().confirmed, wallet.held().len()), (has, 0));
+    assert_eq!(wallet.balance().unwrap().locked, Amount::ZERO);
 }
 
 #[tokio::test]

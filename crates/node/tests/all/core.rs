@@ -1,6 +1,7 @@
 //! A cheat on a real Bitcoin Core node, whose backend knows nothing but the scripts that it is told to follow.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::BitcoindChain;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::on_chain::{copied_commitment, is_less_fees};
 use crate::pair::{BTC, HITESH, IRENE, address_of, btc, until};
+use crate::weather::Weather;
 
 async fn start(bitcoin: &Bitcoin, folder: &TempDir, listens: bool) -> Node {
     // Nothing of an earlier life: what became of the funding is read from the blocks again.
@@ -32,6 +34,55 @@ async fn fee(bitcoin: &Bitcoin) -> Amount {
     // Small numbers come with an exponent, which amounts do not have.
     let fee = info["total_fee"].as_f64().unwrap();
     Amount::from_str_in(&format!("{fee:.8}"), Denomination::Bitcoin).unwrap()
+}
+
+/// Core's own rules for replacements and children, and its reckoning of what a child pays for its parent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commitment_is_lifted_by_children_that_replace_each_other() {
+    let bitcoin = Bitcoin::start().await;
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let weather = Weather::over(BitcoindChain::connect(bitcoin.options()).await.unwrap(), 1);
+    let options = Options::new(folders[HITESH].path());
+    let hitesh = Node::start(options, Arc::clone(&weather) as Arc<dyn Chain>).await.unwrap();
+    let irene = start(&bitcoin, &folders[IRENE], true).await;
+    let address: Address<_> = hitesh.deposit_address().await.unwrap().parse().unwrap();
+    let script = address.require_network(Network::Regtest).unwrap().script_pubkey();
+    // Many small coins: a dearer child needs another one.
+    for _ in 0..4 {
+        bitcoin.send(&script, Amount::from_sat(20_000)).await;
+    }
+    bitcoin.send(&script, btc(10) + Amount::from_sat(20_000)).await;
+    bitcoin.mine(1).await;
+    until("his coins", || async { hitesh.balance().await.unwrap().confirmed_sat > 10 * BTC }).await;
+    hitesh.connect(&address_of(&irene)).await.unwrap();
+    let channel = hitesh.open(irene.id(), btc(10), btc(5)).await.unwrap().channel;
+    waits(&bitcoin, 1).await;
+    bitcoin.mine(3).await;
+    until("the channel is open", || async { hitesh.list().await.unwrap()[0].state == "open" }).await;
+    irene.stop().await;
+
+    weather.sat_per_vb.store(30, Ordering::Relaxed);
+    let txid = hitesh.close(&channel, true).await.unwrap().txid.unwrap();
+    // What the commitment and those that spend from it pay, in satoshi per virtual byte.
+    let rate = || async {
+        let entry: serde_json::Value = bitcoin.call("getmempoolentry", serde_json::json!([txid])).await;
+        let fees = Amount::from_btc(entry["fees"]["descendant"].as_f64().unwrap()).unwrap().to_sat();
+        fees / entry["descendantsize"].as_u64().unwrap()
+    };
+    waits(&bitcoin, 2).await;
+    for sat_per_vb in [30, 60, 100] {
+        weather.sat_per_vb.store(sat_per_vb, Ordering::Relaxed);
+        // Something to look for.
+        bitcoin.send(&script, Amount::from_sat(1_000)).await;
+        until("both pay so much", || async { rate().await == u64::from(sat_per_vb) }).await;
+        let entry: serde_json::Value = bitcoin.call("getmempoolentry", serde_json::json!([txid])).await;
+        assert_eq!(entry["descendantcount"], 2, "one child");
+    }
+    bitcoin.mine(1).await;
+    let txid = txid.parse().unwrap();
+    until("it is in a block", || async { weather.status(&txid).await.unwrap().is_some_and(|s| s.is_confirmed()) })
+        .await;
+    hitesh.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod core;
 mod faults;
 mod htlcs;
 mod life;
+mod lift;
 mod on_chain;
 mod pair;
 mod weather;

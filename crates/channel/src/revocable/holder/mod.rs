@@ -23,6 +23,8 @@
 //! **Restored from a copy** ([`Holder::restore`]) a holder can no longer know which of its commitments it has revoked. It
 //! never broadcasts one again; where the counterparty has to close, it is asked to.
 
+#[cfg(feature = "testing")]
+mod aged;
 mod close;
 mod draft;
 pub mod funding;
