@@ -24,6 +24,7 @@
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
 //! | `purse` | the on-chain wallet |
+//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
 //! | `store`, `seed` | what survives |
 //! | [`control`] | commands over a socket in the data folder |
 
@@ -35,14 +36,16 @@ mod error;
 mod links;
 mod node;
 mod opening;
+mod outbox;
 mod peer;
 mod purse;
 pub mod request;
 mod seed;
 mod store;
+mod tower;
 mod watcher;
 
-pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, TowerInfo};
 pub use error::{Code, Error};
 pub use node::{Node, Options};
 pub use peer::PeerAddress;

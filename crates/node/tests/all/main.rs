@@ -15,4 +15,5 @@ mod htlcs;
 mod life;
 mod on_chain;
 mod pair;
+mod tower;
 mod weather;
