@@ -484,8 +484,8 @@ impl Side {
         for event in events {
             match event {
                 Event::Held(held) => self.stored.clone_from(held),
-                Event::Revoked(number, htlcs) => {
-                    self.revoked.insert(number.get(), htlcs.clone());
+                Event::Revoked(state) => {
+                    self.revoked.insert(state.number.get(), state.htlcs.clone());
                 }
             }
         }

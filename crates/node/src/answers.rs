@@ -71,6 +71,19 @@ pub struct BalanceInfo {
     pub channels_sat: u64,
 }
 
+/// The watchtower of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TowerInfo {
+    /// Its key.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+    /// How many revoked states it has no kit for yet.
+    pub unsent: u64,
+    /// Why, if something went wrong last time.
+    pub trouble: Option<String>,
+}
+
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeInfo {
@@ -82,4 +95,6 @@ pub struct NodeInfo {
     pub peers: Vec<String>,
     /// The height of the best block.
     pub height: u32,
+    /// The watchtower, if there is one.
+    pub tower: Option<TowerInfo>,
 }

@@ -13,7 +13,7 @@ use rillpay_chain::bitcoind::{Auth, BitcoindChain, BitcoindOptions};
 use rillpay_chain::esplora::{EsploraChain, EsploraOptions};
 use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_node::control::{self, Command as Wish};
-use rillpay_node::{Node, Options};
+use rillpay_node::{Node, Options, PeerAddress};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -126,6 +126,9 @@ struct Run {
     /// Put as much into a channel as the peer that opens it, up to so many satoshi.
     #[arg(long, default_value_t = 0)]
     match_funding: u64,
+    /// The watchtower that punishes for us while we are away: <key>@<host>:<port>.
+    #[arg(long)]
+    tower: Option<PeerAddress>,
 }
 
 /// Runs the program.
@@ -192,6 +195,10 @@ fn print(wish: &Wish, answer: &Value) {
             println!("id       {}\naddress  {}\nheight   {}", field("id"), field("address"), field("height"));
             for peer in answer.get("peers").and_then(Value::as_array).into_iter().flatten() {
                 println!("peer     {}", peer.as_str().unwrap_or("-"));
+            }
+            if let Some(tower) = answer.get("tower").filter(|tower| !tower.is_null()) {
+                println!("tower    {}@{}", text(tower, "id"), text(tower, "address"));
+                println!("unsent   {}  {}", text(tower, "unsent"), text(tower, "trouble"));
             }
         }
         Wish::Connect { .. } => println!("connected to {}", field("peer")),
@@ -261,6 +268,7 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
         delay: run.delay,
         depth: run.depth,
         match_funding: Amount::from_sat(run.match_funding),
+        tower: run.tower,
         ..Options::new(data)
     };
     let node = tokio::select! {

@@ -26,6 +26,7 @@
 //! | `signing` | the chain and a funding that both sign for |
 //! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
+//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
 //! | `store`, `seed` | what survives |
 //! | `testing` | the store for measurements, behind the feature of this name |
 //! | [`control`] | commands over a socket in the data folder |
@@ -39,6 +40,7 @@ mod lift;
 mod links;
 mod node;
 mod opening;
+mod outbox;
 mod peer;
 mod purse;
 pub mod request;
@@ -48,9 +50,10 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod together;
+mod tower;
 mod watcher;
 
-pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, TowerInfo};
 pub use error::{Code, Error};
 pub use node::{Node, Options};
 pub use peer::PeerAddress;

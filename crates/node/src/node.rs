@@ -35,7 +35,8 @@ use crate::peer::{self, PeerAddress};
 use crate::purse::{Purse, total};
 use crate::request::PaymentRequest;
 use crate::store::{Owner, Store};
-use crate::{seed, watcher};
+use crate::tower::Tower;
+use crate::{seed, tower, watcher};
 
 /// How many callers may be introducing themselves at a time.
 const GREETINGS: usize = 64;
@@ -65,13 +66,25 @@ pub struct Options {
     pub depth: u32,
     /// The most that we put into a channel that a peer opens: as much as the peer does, up to this.
     pub match_funding: Amount,
+    /// Who punishes for us while we are away.
+    pub tower: Option<PeerAddress>,
 }
 
 impl Options {
     /// The book's delay of 1000 blocks, and three confirmations; nothing is put into channels that others open.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let (data_dir, listen, words, since) = (data_dir.into(), None, None, None);
-        Self { data_dir, listen, words, since, delay: 1_000, max_delay: 2_016, depth: 3, match_funding: Amount::ZERO }
+        Self {
+            data_dir,
+            listen,
+            words,
+            since,
+            delay: 1_000,
+            max_delay: 2_016,
+            depth: 3,
+            match_funding: Amount::ZERO,
+            tower: None,
+        }
     }
 }
 
@@ -84,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) purse: Purse,
     pub(crate) links: Links,
+    tower: Option<Arc<Tower>>,
     /// Something is to be broadcast or looked up.
     pub(crate) wake: Notify,
     pub(crate) shutdown: CancellationToken,
@@ -190,7 +204,7 @@ impl Node {
         // One that was there before may have been open to others.
         std::fs::set_permissions(&options.data_dir, Permissions::from_mode(0o700)).map_err(folder)?;
         let lock = take_folder(&options.data_dir)?;
-        let store = Store::open(&options.data_dir.join("node.sqlite"))?;
+        let store = Store::open(&options.data_dir.join("node.sqlite"))?.with_outbox(options.tower.is_some());
         let (owner, network) = (store.owner()?, chain.network());
         let words = options.data_dir.join("seed.words");
         let seed = seed::load(options.words.as_deref(), &words, network, owner.is_none())?;
@@ -211,6 +225,7 @@ impl Node {
         let purse = Purse::open(&seed, network, &store, since)?;
         let shared = Arc::new(Shared {
             rows: AtomicU32::new(store.next_row()?),
+            tower: options.tower.clone().map(|at| Arc::new(Tower::new(at))),
             options,
             seed,
             key,
@@ -240,6 +255,9 @@ impl Node {
             shared.spawn(peer::keep_calling(Arc::clone(&shared), PeerAddress { id, address }));
         }
         shared.spawn(watcher::run(Arc::clone(&shared)));
+        if let Some(tower) = &shared.tower {
+            shared.spawn(tower::run(Arc::clone(&shared), Arc::clone(tower)));
+        }
         Ok(Self { shared, address })
     }
 
@@ -287,11 +305,15 @@ impl Node {
     /// What it is and whom it is connected to.
     ///
     /// # Errors
-    /// What the chain said.
+    /// What chain and store said.
     pub async fn info(&self) -> Result<NodeInfo, Error> {
         let height = self.shared.chain.tip().await?.height;
         let peers = self.shared.links.peers().iter().map(ToString::to_string).collect();
-        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height })
+        let tower = match &self.shared.tower {
+            Some(tower) => Some(tower.info(&self.shared.store).await?),
+            None => None,
+        };
+        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height, tower })
     }
 
     /// Connects to a peer, and remembers to call it again after every break and every start.

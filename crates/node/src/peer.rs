@@ -12,7 +12,7 @@ use rillpay_channel::revocable::holder::concerns;
 use rillpay_channel::revocable::holder::funding::Negotiation;
 use rillpay_transport::EphemeralKey;
 use rillpay_transport::connection::{Connection, Incoming, Outgoing, tcp};
-use rillpay_wire::messages::{DIRECT_PAYMENTS, ErrorMessage, Extension, Init, Networks, Ping, Warning};
+use rillpay_wire::messages::{DIRECT_PAYMENTS, ErrorMessage, Extension, Init, JUSTICE_KITS, Networks, Ping, Warning};
 use rillpay_wire::{ChannelId, Feature, Features, Message};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -66,11 +66,12 @@ impl fmt::Display for PeerAddress {
 
 /// A connection whose both sides have introduced themselves.
 pub(crate) struct Session {
-    incoming: Incoming<OwnedReadHalf>,
-    outgoing: Outgoing<OwnedWriteHalf>,
+    pub(crate) incoming: Incoming<OwnedReadHalf>,
+    pub(crate) outgoing: Outgoing<OwnedWriteHalf>,
     pub(crate) remote: PublicKey,
     direct: bool,
     both: bool,
+    pub(crate) is_tower: bool,
 }
 
 /// What this node can do.
@@ -138,12 +139,13 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
     }
     let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
     let both = features().negotiated(&theirs.features, Feature::DualFund);
-    Ok(Session { incoming, outgoing, remote, direct, both })
+    let is_tower = theirs.features.has_bit(JUSTICE_KITS);
+    Ok(Session { incoming, outgoing, remote, direct, both, is_tower })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct, both } = session;
+    let Session { mut incoming, outgoing, remote, direct, both, .. } = session;
     let (link, messages) = node.links.add(remote, (direct, both), &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);

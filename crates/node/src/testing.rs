@@ -37,7 +37,7 @@ impl ChannelStore {
         let (change, version) = (Change::of(events), self.version);
         self.store.now(|db| match version {
             0 => create(db, ROW, ChannelId([0; 32]), self.peer, 0, change),
-            version => write(db, ROW, version, change, None),
+            version => write(db, ROW, version, change, None, false),
         })?;
         self.version = self.version.checked_add(1).ok_or(StoreError::Conflict)?;
         Ok(())

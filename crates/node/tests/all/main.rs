@@ -17,4 +17,5 @@ mod life;
 mod lift;
 mod on_chain;
 mod pair;
+mod tower;
 mod weather;

@@ -43,10 +43,11 @@ use crate::amount::Msat;
 use crate::error::{Code, Error, Fault, refuse};
 use crate::persist::{Decision, Saved};
 use crate::revocable::channel::{Channel, Role};
-use crate::revocable::commitment::Htlc;
+use crate::revocable::commitment::{Htlc, State as Commitment};
 use crate::revocable::htlc::Preimage;
 use crate::revocable::keys::BaseKeys;
 use crate::revocable::number::CommitmentNumber;
+use crate::revocable::penalty::Revoked;
 use crate::revocable::updates::Updates;
 use draft::Draft;
 use state::State;
@@ -63,9 +64,10 @@ pub use update::Payment;
 pub enum Event {
     /// Everything that it has to know after a restart. It replaces the one before.
     Held(Vec<u8>),
-    /// The counterparty revoked this commitment with these payments under way. To be kept for the channel's whole life, by
-    /// its number: should it be broadcast, these take its outputs ([`crate::revocable::penalty`]).
-    Revoked(CommitmentNumber, Vec<Htlc>),
+    /// The counterparty revoked the commitment with this state. Its payments, where it has any, are to be kept for the channel's
+    /// whole life, by its number: should it be broadcast, they take its outputs ([`crate::revocable::penalty`]). The rest is for
+    /// whoever makes a kit of it ([`Holder::revoked`]).
+    Revoked(Commitment),
 }
 
 /// What a holder wants done, once its events are stored.
@@ -259,6 +261,18 @@ impl Holder {
     pub fn commitment(&self, keys: &BaseKeys) -> Result<Transaction, Error> {
         self.state.check(keys)?;
         self.state.own_commitment(keys)
+    }
+
+    /// What punishes the counterparty for this commitment, which it has revoked: for a kit that a third party keeps
+    /// ([`crate::revocable::justice`]).
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a commitment that is not revoked, [`Code::WrongKey`] for keys of another channel.
+    pub fn revoked(&self, keys: &BaseKeys, number: CommitmentNumber) -> Result<Revoked, Error> {
+        let Some(secret) = self.state.secrets.get(number) else {
+            return refuse(Code::InvalidArgument, "this commitment has not been revoked");
+        };
+        Revoked::new(self.channel(), self.role().other(), number, secret, keys)
     }
 
     /// What to do about a refused message.

@@ -128,7 +128,7 @@ impl Holder {
             Some((points.newest, newest.htlcs))
         } else {
             let before = points.revoking.filter(|_| newest.number.previous() == Some(number));
-            before.map(|point| (point, self.state.revoking.clone()))
+            before.zip(self.state.revoking.as_ref()).map(|(point, state)| (point, state.htlcs.clone()))
         };
         Ok(match known {
             Some((point, htlcs)) => {

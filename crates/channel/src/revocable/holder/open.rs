@@ -117,7 +117,7 @@ impl Agreed {
             secrets: SecretStore::new(),
             points: Points { revoking: None, newest: theirs.first, next: None },
             signed: Signed { commitment: no_signature()?, htlcs: vec![] },
-            revoking: vec![],
+            revoking: None,
             sent: Default::default(),
             sent_back: Default::default(),
             onions: Default::default(),

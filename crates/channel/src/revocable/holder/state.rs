@@ -12,16 +12,16 @@ use crate::codec::{Reader, Writer, malformed};
 use crate::error::{Code, Error};
 use crate::params;
 use crate::revocable::channel::Role;
-use crate::revocable::commitment::{Htlc, MAX_HTLCS};
+use crate::revocable::commitment::{self, Htlc, MAX_HTLCS};
 use crate::revocable::holder::funding::Signing;
 use crate::revocable::htlc::Preimage;
 use crate::revocable::secrets::SecretStore;
 use crate::revocable::updates::{Update, Updates};
 
 /// The format of an encoded state.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The same for a channel of version 2, with what belongs to its funding.
-const FORMAT_V2: u8 = 2;
+const FORMAT_V2: u8 = 3;
 /// The longest reason of a failure that is kept. BOLT 4 makes them 292 bytes long and may grow them some day.
 const MAX_REASON: u16 = 2_048;
 /// The longest script of a shutdown: a witness program of 40 bytes.
@@ -105,8 +105,8 @@ pub(super) struct State {
     pub(super) secrets: SecretStore,
     pub(super) points: Points,
     pub(super) signed: Signed,
-    /// The payments in the counterparty's commitment before the newest, as long as it is not revoked.
-    pub(super) revoking: Vec<Htlc>,
+    /// The counterparty's commitment before the newest, as long as it is not revoked.
+    pub(super) revoking: Option<commitment::State>,
     /// The onions of our payments, until the counterparty has them for good.
     pub(super) sent: BTreeMap<u64, OnionPacket>,
     /// Why we sent payments back, likewise.
@@ -210,9 +210,7 @@ impl State {
         w.signature(&self.signed.commitment).list(self.signed.htlcs.iter(), |w, signature| {
             w.signature(signature);
         });
-        w.list(self.revoking.iter(), |w, htlc| {
-            htlc.write(w);
-        });
+        w.option(self.revoking.as_ref(), |w, state| state.write(w));
         for onions in [&self.sent, &self.onions] {
             w.list(onions.iter(), |w, (id, onion)| {
                 w.u64(*id).raw(&*onion.0);
@@ -280,7 +278,7 @@ impl State {
         let (revoking, newest, next) = (point()?, point()?, point()?);
         let points = Points { revoking, newest: newest.ok_or(malformed("a point is missing"))?, next };
         let signed = Signed { commitment: r.signature()?, htlcs: r.list(MAX_HTLCS, |r| r.signature())? };
-        let revoking = r.list(MAX_HTLCS, |r| Htlc::read(r))?;
+        let revoking = r.option(commitment::State::read)?;
         let onion = |r: &mut Reader<'_>| Ok((r.u64()?, OnionPacket(Box::new(r.array()?))));
         let failure = |r: &mut Reader<'_>| Ok((r.u64()?, Failure::read(r)?));
         // As many again may be ending, and one not signed for may follow each of them.
@@ -371,7 +369,7 @@ impl State {
         next == revoked
             && self.signing.as_ref().is_none_or(is_signed_soundly)
             && self.points.revoking.is_some() == owed
-            && (owed || self.revoking.is_empty())
+            && self.revoking.as_ref().map(|state| state.number.get()) == revoked.filter(|_| owed)
             && !self.ledger.owes_revocation(self.role)
             && has_onions
             && self.preimages.iter().all(fits)
