@@ -20,6 +20,7 @@
 //! | [`node`](Node) | what commands can ask for |
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
+//! | `queries` | what is answered to questions about the public network |
 //! | `opening` | a channel before it is saved |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
@@ -37,6 +38,7 @@ mod node;
 mod opening;
 mod peer;
 mod purse;
+mod queries;
 pub mod request;
 mod seed;
 mod store;

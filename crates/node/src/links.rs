@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) ended: CancellationToken,
     /// Both know direct payments.
     pub(crate) direct: bool,
+    /// Both know anchors.
+    pub(crate) anchors: bool,
     /// The channel that is being opened over it.
     pub(crate) opening: tokio::sync::Mutex<Opening>,
 }
@@ -69,11 +71,11 @@ impl Links {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in. The messages for the peer come out of the receiver.
+    /// Takes a connection in, with what both know of direct payments and of anchors. The messages for the peer come out of the receiver.
     pub(crate) fn add(
         &self,
         peer: PublicKey,
-        direct: bool,
+        (direct, anchors): (bool, bool),
         parent: &CancellationToken,
     ) -> (Arc<Link>, mpsc::Receiver<Vec<u8>>) {
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -81,7 +83,7 @@ impl Links {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let wire = Wire { number, queue, cut: ended.clone() };
         let opening = tokio::sync::Mutex::new(Opening::None);
-        let link = Arc::new(Link { peer, wire, ended, direct, opening });
+        let link = Arc::new(Link { peer, wire, ended, direct, anchors, opening });
         if let Some(older) = self.lock().insert(peer, Arc::clone(&link)) {
             older.wire.cut();
         }

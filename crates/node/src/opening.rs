@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{Amount, FeeRate, OutPoint, Txid};
+use rillpay_channel::revocable::fees::ChannelType;
 use rillpay_channel::revocable::holder::{Accepted, Holder, Pending, Proposal, Step, Terms};
 use rillpay_channel::revocable::{BaseKeys, Role};
 use rillpay_channel::{Fault, Msat, revocable};
@@ -76,6 +77,7 @@ async fn terms(node: &Shared, link: &Link) -> Result<Terms, Error> {
         max_delay: options.max_delay.max(options.delay),
         depth: options.depth,
         direct: link.direct,
+        channel_type: if link.anchors { ChannelType::Anchors } else { ChannelType::StaticRemoteKey },
         ..Terms::new(node.chain.network(), payout)
     })
 }
@@ -92,7 +94,7 @@ pub(crate) async fn open(
     // Before the peer is asked, which answers within seconds: the funding is built from what was seen here.
     node.purse.look(node.chain.as_ref(), &node.store).await?;
     node.purse.check(capacity, rate).await?;
-    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates);
+    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates(terms.channel_type));
     let keys = BaseKeys::from_seed(&node.seed, row)?;
     let (proposal, message) = Proposal::new(terms, &keys, nonce, (capacity, push), rate.clamp(least, most))?;
     let (reply, answer) = oneshot::channel();

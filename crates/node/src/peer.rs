@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::error::{Code, Error};
 use crate::links::Link;
 use crate::node::Shared;
+use crate::queries;
 
 /// How long a call, its handshake and its `init` may take, each.
 const GREETING: Duration = Duration::from_secs(10);
@@ -69,12 +70,14 @@ pub(crate) struct Session {
     outgoing: Outgoing<OwnedWriteHalf>,
     pub(crate) remote: PublicKey,
     direct: bool,
+    anchors: bool,
 }
 
 /// What this node can do.
 fn features() -> Features {
     Features::default()
         .with_optional(Feature::DataLossProtect)
+        .with_optional(Feature::GossipQueries)
         .with_required(Feature::StaticRemotekey)
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
@@ -134,13 +137,14 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         return Err(unfit(&text));
     }
     let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
-    Ok(Session { incoming, outgoing, remote, direct })
+    let anchors = features().negotiated(&theirs.features, Feature::Anchors);
+    Ok(Session { incoming, outgoing, remote, direct, anchors })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct } = session;
-    let (link, messages) = node.links.add(remote, direct, &node.shutdown);
+    let Session { mut incoming, outgoing, remote, direct, anchors } = session;
+    let (link, messages) = node.links.add(remote, (direct, anchors), &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);
     let talk = async {
@@ -226,10 +230,17 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
     let number = link.wire.number;
     match message {
         Message::Ping(ping) => {
-            // Whoever does not read its answers gets no more of them.
-            if let Some(pong) = ping.pong().filter(|_| link.wire.is_heard()) {
-                link.wire.send(&pong.into());
+            if let Some(pong) = ping.pong() {
+                reply(link, &pong.into());
             }
+            Ok(())
+        }
+        Message::QueryChannelRange(query) => {
+            reply(link, &queries::channels_in(&query));
+            Ok(())
+        }
+        Message::QueryShortChannelIds(query) => {
+            reply(link, &queries::about(&query));
             Ok(())
         }
         Message::Init(_) => {
@@ -270,6 +281,13 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
             }
             Ok(())
         }
+    }
+}
+
+/// Answers a question. Whoever does not read its answers gets no more of them.
+fn reply(link: &Link, message: &Message) {
+    if link.wire.is_heard() {
+        link.wire.send(message);
     }
 }
 
