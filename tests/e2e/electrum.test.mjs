@@ -5,10 +5,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { electrum as findElectrum } from '../../scripts/lib/tools.mjs';
 import { BitcoinNode } from './lib/bitcoind.mjs';
 import { ElectrumServer } from './lib/electrum-server.mjs';
-import { Electrum } from './lib/electrum.mjs';
+import { Electrum, installed } from './lib/electrum.mjs';
 import { ChannelNode } from './lib/node.mjs';
 
 const BTC = 100_000_000;
@@ -111,7 +110,7 @@ async function money() {
 
 /** Others speak another Lightning, have other commands, or another Python. */
 const TRIED = /^4\.3\./;
-const version = findElectrum()?.version ?? 'none';
+const version = installed?.version ?? 'none';
 const skip = TRIED.test(version) ? false : `tried with Debian's Electrum 4.3; here is ${version}`;
 
 describe('channels with Electrum', { skip }, () => {

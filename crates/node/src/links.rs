@@ -71,7 +71,8 @@ impl Links {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in, with what both know of direct payments and of anchors. The messages for the peer come out of the receiver.
+    /// Takes a connection in, with what both know of direct payments and of anchors. The messages for the peer come out of
+    /// the receiver.
     pub(crate) fn add(
         &self,
         peer: PublicKey,

@@ -103,7 +103,7 @@ class Index {
     for (const [txid, { fees }] of entries) {
       if (!this.transactions.has(txid)) {
         const transaction = await this.node.rpc('getrawtransaction', txid, true).catch(() => null);
-        if (transaction === null) return null;
+        if (!transaction?.vin.every(({ txid }) => this.transactions.has(txid))) return null;
         this.#learn(transaction);
       }
       const depends = this.transactions.get(txid).parents.some((parent) => mempool.has(parent));

@@ -5,8 +5,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { electrum as findElectrum } from '../../../scripts/lib/tools.mjs';
+import { electrum } from '../../../scripts/lib/tools.mjs';
 import { freePort } from './server.mjs';
+
+/** Where it is, or `null`. */
+export const installed = electrum();
 
 const START_MS = 60_000;
 const LAUNCHER = path.join(import.meta.dirname, 'run-electrum.py');
@@ -52,7 +55,7 @@ export class Electrum {
 
   async run() {
     const args = [LAUNCHER, '--regtest', '--dir', this.data, '-v', 'daemon'];
-    this.#child = spawn(findElectrum().python, args, { env: { ...process.env, ELECTRUM_REGTEST_RATE: String(this.rate) } });
+    this.#child = spawn(installed.python, args, { env: { ...process.env, ELECTRUM_REGTEST_RATE: String(this.rate) } });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on('data', (text) => (this.#said = (this.#said + text).slice(-200_000)));
     }
@@ -61,6 +64,7 @@ export class Electrum {
       if (await this.ask('ping').catch(() => false)) return;
       await sleep(100);
     }
+    await this.kill();
     throw new Error(`Electrum did not start:\n${this.said}`);
   }
 

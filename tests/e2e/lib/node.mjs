@@ -42,6 +42,7 @@ export class ChannelNode {
       }
       await sleep(100);
     }
+    await this.kill();
     throw new Error(`the node did not start:\n${this.said}`);
   }
 
