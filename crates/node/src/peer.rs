@@ -126,7 +126,7 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
     let refusal = match (features().check_peer(&theirs.features), &theirs.tlvs.networks) {
         (Err(error), _) => Some(error.to_string()),
         (Ok(()), Some(networks)) if !networks.0.is_empty() && !networks.0.contains(&chain) => {
-            Some("is on another network".to_owned())
+            Some("the peer is on another network".to_owned())
         }
         _ => None,
     };
@@ -134,7 +134,7 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         if let Ok(bytes) = Message::from(Warning::new(ChannelId::ALL, text.as_str())).encode() {
             let _ = timeout(FAREWELL, outgoing.send(&bytes)).await;
         }
-        return Err(unfit(&text));
+        return Err(Error::new(Code::PeerUnfit, text));
     }
     let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
     let anchors = features().negotiated(&theirs.features, Feature::Anchors);

@@ -228,7 +228,7 @@ async fn another_network_is_no_acquaintance() {
     let irene = address_of(&pair.nodes[IRENE]);
     let mut foreign = greeted(&irene, Network::Signet).await;
     assert!(
-        matches!(heard(&mut foreign).await, Some(Message::Warning(warning)) if warning.text() == Some("is on another network"))
+        matches!(heard(&mut foreign).await, Some(Message::Warning(warning)) if warning.text() == Some("the peer is on another network"))
     );
     assert!(heard(&mut foreign).await.is_none());
 
