@@ -21,6 +21,7 @@
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
 //! | `opening`, `together` | a channel before it is saved: funded by one side, or by both |
+//! | `queries` | what is answered to questions about the public network |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
 //! | `signing` | the chain and a funding that both sign for |
@@ -43,6 +44,7 @@ mod opening;
 mod outbox;
 mod peer;
 mod purse;
+mod queries;
 pub mod request;
 mod seed;
 mod signing;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{Amount, FeeRate, OutPoint, Txid};
+use rillpay_channel::revocable::fees::ChannelType;
 use rillpay_channel::revocable::holder::funding::Negotiation;
 use rillpay_channel::revocable::holder::{Accepted, Holder, Pending, Proposal, Step, Terms, concerns};
 use rillpay_channel::revocable::{BaseKeys, Role};
@@ -81,7 +82,8 @@ pub(crate) async fn terms(node: &Shared, link: &Link) -> Result<Terms, Error> {
         delay: options.delay,
         max_delay: options.max_delay.max(options.delay),
         depth: options.depth,
-        direct: link.direct,
+        direct: link.knows.direct,
+        channel_type: if link.knows.anchors { ChannelType::Anchors } else { ChannelType::StaticRemoteKey },
         ..Terms::new(node.chain.network(), payout)
     })
 }
@@ -95,7 +97,7 @@ pub(crate) async fn open(
 ) -> Result<oneshot::Receiver<Result<Opened, Error>>, Error> {
     let link = node.links.get(peer).ok_or(Error::new(Code::PeerOffline, "the peer is not connected"))?;
     // Whoever has agreed on version 2 opens with nothing else (BOLT 2); only that it has no place for what is pushed.
-    match (link.both, both) {
+    match (link.knows.dual_fund, both) {
         (true, _) if push == Msat::ZERO => {
             let least = if both { capacity } else { Amount::ZERO };
             return together::open(node, &link, (capacity, least)).await;
@@ -108,7 +110,7 @@ pub(crate) async fn open(
     // Before the peer is asked, which answers within seconds: the funding is built from what was seen here.
     node.purse.look(node.chain.as_ref(), &node.store).await?;
     node.purse.check(capacity, rate).await?;
-    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates);
+    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates(terms.channel_type));
     let keys = BaseKeys::from_seed(&node.seed, row)?;
     let (proposal, message) = Proposal::new(terms, &keys, nonce, (capacity, push), rate.clamp(least, most))?;
     let (reply, answer) = oneshot::channel();

@@ -20,8 +20,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::error::{Code, Error};
-use crate::links::Link;
+use crate::links::{Common, Link};
 use crate::node::Shared;
+use crate::queries;
 
 /// How long a call, its handshake and its `init` may take, each.
 const GREETING: Duration = Duration::from_secs(10);
@@ -69,8 +70,9 @@ pub(crate) struct Session {
     pub(crate) incoming: Incoming<OwnedReadHalf>,
     pub(crate) outgoing: Outgoing<OwnedWriteHalf>,
     pub(crate) remote: PublicKey,
-    direct: bool,
-    both: bool,
+    /// What both of us know.
+    knows: Common,
+    /// It keeps kits for us.
     pub(crate) is_tower: bool,
 }
 
@@ -78,6 +80,7 @@ pub(crate) struct Session {
 fn features() -> Features {
     Features::default()
         .with_optional(Feature::DataLossProtect)
+        .with_optional(Feature::GossipQueries)
         .with_required(Feature::StaticRemotekey)
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
@@ -127,7 +130,7 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
     let refusal = match (features().check_peer(&theirs.features), &theirs.tlvs.networks) {
         (Err(error), _) => Some(error.to_string()),
         (Ok(()), Some(networks)) if !networks.0.is_empty() && !networks.0.contains(&chain) => {
-            Some("is on another network".to_owned())
+            Some("the peer is on another network".to_owned())
         }
         _ => None,
     };
@@ -135,23 +138,27 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         if let Ok(bytes) = Message::from(Warning::new(ChannelId::ALL, text.as_str())).encode() {
             let _ = timeout(FAREWELL, outgoing.send(&bytes)).await;
         }
-        return Err(unfit(&text));
+        return Err(Error::new(Code::PeerUnfit, text));
     }
-    let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
-    let both = features().negotiated(&theirs.features, Feature::DualFund);
+    let both_know = |feature| features().negotiated(&theirs.features, feature);
+    let knows = Common {
+        direct: theirs.features.has_bit(DIRECT_PAYMENTS),
+        dual_fund: both_know(Feature::DualFund),
+        anchors: both_know(Feature::Anchors),
+    };
     let is_tower = theirs.features.has_bit(JUSTICE_KITS);
-    Ok(Session { incoming, outgoing, remote, direct, both, is_tower })
+    Ok(Session { incoming, outgoing, remote, knows, is_tower })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct, both, .. } = session;
-    let (link, messages) = node.links.add(remote, (direct, both), &node.shutdown);
+    let Session { mut incoming, outgoing, remote, knows, .. } = session;
+    let (link, messages) = node.links.add(remote, knows, &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);
     let talk = async {
         for channel in node.channels_with(&remote) {
-            if let Err(error) = channel.connected(&node, link.wire.clone(), direct).await {
+            if let Err(error) = channel.connected(&node, link.wire.clone(), knows.direct).await {
                 tracing::warn!(channel = %channel.id, %error, "the channel is not taken up");
             }
         }
@@ -232,10 +239,17 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
     let number = link.wire.number;
     match message {
         Message::Ping(ping) => {
-            // Whoever does not read its answers gets no more of them.
-            if let Some(pong) = ping.pong().filter(|_| link.wire.is_heard()) {
-                link.wire.send(&pong.into());
+            if let Some(pong) = ping.pong() {
+                reply(link, &pong.into());
             }
+            Ok(())
+        }
+        Message::QueryChannelRange(query) => {
+            reply(link, &queries::channels_in(&query));
+            Ok(())
+        }
+        Message::QueryShortChannelIds(query) => {
+            reply(link, &queries::about(&query));
             Ok(())
         }
         Message::Init(_) => {
@@ -289,6 +303,13 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
             }
             Ok(())
         }
+    }
+}
+
+/// Answers a question. Whoever does not read its answers gets no more of them.
+fn reply(link: &Link, message: &Message) {
+    if link.wire.is_heard() {
+        link.wire.send(message);
     }
 }
 

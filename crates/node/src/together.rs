@@ -103,7 +103,7 @@ pub(crate) fn accepted(link: &Link, asked: Asked, message: &AcceptChannel2) -> O
 
 /// The peer wants a channel that both may fund.
 pub(crate) async fn asked(node: &Shared, link: &Link, message: &OpenChannel2) -> Result<(Opening, Message), Error> {
-    if !link.both {
+    if !link.knows.dual_fund {
         return Err(Error::new(Code::PeerUnfit, "option_dual_fund was not agreed on"));
     }
     check_room(node, link).await?;

@@ -213,7 +213,7 @@ impl Proposal {
             return refuse(Code::InvalidArgument, "more is pushed than there is");
         }
         let rate_per_kw = u32::try_from(rate.to_sat_per_kwu()).map(FeeratePerKw);
-        let Own { points, first, tlvs } = Own::new(&terms, keys, ChannelType::Anchors)?;
+        let Own { points, first, tlvs } = Own::new(&terms, keys, terms.channel_type)?;
         let message = OpenChannel {
             chain_hash: ChainHash::using_genesis_block(terms.network),
             temporary_channel_id: ChannelId(nonce),

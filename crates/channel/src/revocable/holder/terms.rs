@@ -52,6 +52,9 @@ pub struct Terms {
     pub payout: ScriptBuf,
     /// Both offer direct payments ([`rillpay_wire::messages::DIRECT_PAYMENTS`]).
     pub direct: bool,
+    /// What we ask for as the opener: [`ChannelType::Anchors`], or [`ChannelType::StaticRemoteKey`] of a peer without
+    /// `option_anchors`. As the accepter we take either.
+    pub channel_type: ChannelType,
 }
 
 impl Terms {
@@ -70,6 +73,7 @@ impl Terms {
             rates: (LEAST_RATE, FeeRate::from_sat_per_kwu(50_000)),
             payout,
             direct: false,
+            channel_type: ChannelType::Anchors,
         }
     }
 
@@ -87,12 +91,13 @@ impl Terms {
             && self.delay > 0
             && self.delay <= self.max_delay
             && self.rates.0 <= self.rates.1
-            && self.capacity.0 <= self.capacity.1;
+            && self.capacity.0 <= self.capacity.1
+            && OPENED.contains(&self.channel_type);
         if fits { Ok(()) } else { refuse(Code::InvalidArgument, "these terms contradict themselves") }
     }
 
-    /// The fee rates that we let an opener set in such a channel.
-    pub(super) fn rates(&self, channel_type: ChannelType) -> (FeeRate, FeeRate) {
+    /// The fee rates that we let an opener set in such a channel, and set ourselves.
+    pub fn rates(&self, channel_type: ChannelType) -> (FeeRate, FeeRate) {
         let (least, most) = self.rates;
         if channel_type.has_anchors() { (least, most) } else { (least, most.min(MOST_WITHOUT_ANCHORS)) }
     }
@@ -206,6 +211,9 @@ impl Stated {
 }
 
 /// The types that are opened: with anchors, or with static remote keys alone.
+const OPENED: [ChannelType; 2] = [ChannelType::Anchors, ChannelType::StaticRemoteKey];
+
+/// How such a type is written.
 pub(super) fn features_of(channel_type: ChannelType) -> Features {
     let base = Features::default().with_required(Feature::StaticRemotekey);
     if channel_type.has_anchors() { base.with_required(Feature::Anchors) } else { base }
@@ -213,8 +221,7 @@ pub(super) fn features_of(channel_type: ChannelType) -> Features {
 
 fn channel_type(stated: Option<&Features>) -> Result<ChannelType, Error> {
     let stated = stated.map(Features::minimal);
-    let known = [ChannelType::Anchors, ChannelType::StaticRemoteKey];
-    let found = known.into_iter().find(|kind| stated.as_ref() == Some(&features_of(*kind)));
+    let found = OPENED.into_iter().find(|kind| stated.as_ref() == Some(&features_of(*kind)));
     found.ok_or(Error::new(Code::UnacceptableTerms, "an unknown type of channel"))
 }
 

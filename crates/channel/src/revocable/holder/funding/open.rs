@@ -133,7 +133,7 @@ impl Proposal {
             first_per_commitment_point: first,
             second_per_commitment_point: second,
             channel_flags: ChannelFlags::default(),
-            tlvs: tlvs(&terms, ChannelType::Anchors, &setting),
+            tlvs: tlvs(&terms, terms.channel_type, &setting),
         };
         let proposal = Self { terms, setting, stake, message: message.clone() };
         Ok((proposal, message.into()))

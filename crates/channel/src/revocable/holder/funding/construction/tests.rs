@@ -179,7 +179,12 @@ fn an_input_that_bolt_2_refuses() {
         assert!(refused(&|input| input.sequence = sequence).contains("replaced"));
     }
     assert!(refused(&|input| input.prevtx.clear()).contains("no funding to spend"));
-    assert!(refused(&|input| drop(input.prevtx.pop())).contains("no transaction"));
+    assert!(
+        refused(&|input| {
+            input.prevtx.pop();
+        })
+        .contains("no transaction")
+    );
     assert!(refused(&|input| input.prevtx_vout = 5).contains("there is not"));
     assert!(refused(&|input| input.prevtx_vout = 1).contains("not SegWit"), "P2SH");
     let twice = |second: TxAddInput| heard(&[good().into(), second.into()]).map(drop).unwrap_err();
