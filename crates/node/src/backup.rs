@@ -84,7 +84,7 @@ pub(crate) async fn send(node: &Shared, wire: &Wire) -> Result<(), Error> {
 pub(crate) async fn keep(node: &Shared, link: &Link) {
     // Whatever it kept it has given back before it says anything else.
     let mut heard = link.heard.subscribe();
-    if !link.wire.keeps_backups || heard.wait_for(|heard| *heard).await.is_err() {
+    if !link.wire.knows.keeps_backups || heard.wait_for(|heard| *heard).await.is_err() {
         return std::future::pending().await;
     }
     let (mut changes, mut openings) = (node.backups.changes.subscribe(), node.backups.openings.subscribe());
@@ -177,7 +177,7 @@ async fn take_over_one(node: &Arc<Shared>, copy: ChannelCopy) -> Result<Option<A
     let channel = Channel::new(holder, keys, &loaded);
     node.add_channel(Arc::clone(&channel));
     if let Some(link) = node.links.get(&peer) {
-        channel.connected(node, link.wire.clone(), link.direct).await?;
+        channel.connected(node, link.wire.clone(), link.wire.knows.direct).await?;
     }
     Ok(Some(channel))
 }

@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::{Auth, BitcoindChain, BitcoindOptions};
 use rillpay_chain::esplora::{EsploraChain, EsploraOptions};
-use rillpay_channel::bitcoin::Network;
+use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_node::control::{self, Command as Wish};
-use rillpay_node::{Node, Options};
+use rillpay_node::{Node, Options, PeerAddress};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -57,6 +57,9 @@ enum Command {
         /// What of it is the peer's from the start.
         #[arg(long, default_value_t = 0)]
         push: u64,
+        /// The peer puts in as much, or nothing is opened.
+        #[arg(long, conflicts_with = "push")]
+        both: bool,
     },
     /// Pays over a channel, or pays a request.
     Pay {
@@ -128,6 +131,12 @@ struct Run {
     /// Send peers the newest backup before every revocation, instead of once a minute.
     #[arg(long)]
     strict_backups: bool,
+    /// Put as much into a channel as the peer that opens it, up to so many satoshi.
+    #[arg(long, default_value_t = 0)]
+    match_funding: u64,
+    /// The watchtower that punishes for us while we are away: <key>@<host>:<port>.
+    #[arg(long)]
+    tower: Option<PeerAddress>,
 }
 
 /// Runs the program.
@@ -152,7 +161,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Info => Wish::Info {},
             Command::Connect { peer } => Wish::Connect { peer },
             Command::Restore { peer } => Wish::Restore { peer },
-            Command::Open { peer, capacity, push } => Wish::Open { peer, capacity_sat: capacity, push_sat: push },
+            Command::Open { peer, capacity, push, both } => {
+                Wish::Open { peer, capacity_sat: capacity, push_sat: push, both }
+            }
             Command::Pay { to, amount: None } => Wish::PayRequest { request: to },
             Command::Pay { to, amount: Some(amount_sat) } => Wish::Pay { channel: to, amount_sat },
             Command::Request { channel, amount, memo } => Wish::Request { channel, amount_sat: amount, memo },
@@ -193,6 +204,10 @@ fn print(wish: &Wish, answer: &Value) {
             println!("id       {}\naddress  {}\nheight   {}", field("id"), field("address"), field("height"));
             for peer in answer.get("peers").and_then(Value::as_array).into_iter().flatten() {
                 println!("peer     {}", peer.as_str().unwrap_or("-"));
+            }
+            if let Some(tower) = answer.get("tower").filter(|tower| !tower.is_null()) {
+                println!("tower    {}@{}", text(tower, "id"), text(tower, "address"));
+                println!("unsent   {}  {}", text(tower, "unsent"), text(tower, "trouble"));
             }
         }
         Wish::Connect { .. } => println!("connected to {}", field("peer")),
@@ -267,6 +282,8 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
         delay: run.delay,
         depth: run.depth,
         strict_backups: run.strict_backups,
+        match_funding: Amount::from_sat(run.match_funding),
+        tower: run.tower,
         ..Options::new(data)
     };
     let node = tokio::select! {

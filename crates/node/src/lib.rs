@@ -20,12 +20,17 @@
 //! | [`node`](Node) | what commands can ask for |
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
-//! | `opening` | a channel before it is saved |
+//! | `opening`, `together` | a channel before it is saved: funded by one side, or by both |
+//! | `queries` | what is answered to questions about the public network |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
+//! | `signing` | the chain and a funding that both sign for |
+//! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
-//! | `store` | what survives |
+//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
 //! | `backup`, `shelf` | what peers keep for us, and we for them |
+//! | `store` | what survives |
+//! | `testing` | the store for measurements, behind the feature of this name |
 //! | [`control`] | commands over a socket in the data folder |
 
 mod answers;
@@ -34,17 +39,25 @@ mod channel;
 mod claims;
 pub mod control;
 mod error;
+mod lift;
 mod links;
 mod node;
 mod opening;
+mod outbox;
 mod peer;
 mod purse;
+mod queries;
 pub mod request;
 mod shelf;
+mod signing;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod together;
+mod tower;
 mod watcher;
 
-pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo};
+pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo, TowerInfo};
 pub use error::{Code, Error};
 pub use node::{Node, Options};
 pub use peer::PeerAddress;

@@ -22,8 +22,8 @@ const BACKLOG: usize = 8;
 pub(crate) struct Wire {
     /// Which connection it is.
     pub(crate) number: u64,
-    /// The peer keeps backups (BOLT 1, "Peer storage").
-    pub(crate) keeps_backups: bool,
+    /// What both of us know.
+    pub(crate) knows: Common,
     queue: mpsc::Sender<Vec<u8>>,
     cut: CancellationToken,
 }
@@ -48,14 +48,25 @@ impl Wire {
     }
 }
 
+/// What both sides of a connection know.
+#[derive(Clone, Copy)]
+pub(crate) struct Common {
+    /// Direct payments.
+    pub(crate) direct: bool,
+    /// Channels that both fund (`option_dual_fund`).
+    pub(crate) dual_fund: bool,
+    /// `option_anchors`.
+    pub(crate) anchors: bool,
+    /// Backups are kept (BOLT 1, "Peer storage").
+    pub(crate) keeps_backups: bool,
+}
+
 /// A connection after `init`.
 pub(crate) struct Link {
     pub(crate) peer: PublicKey,
     pub(crate) wire: Wire,
     /// Completes when the connection has to end.
     pub(crate) ended: CancellationToken,
-    /// Both know direct payments.
-    pub(crate) direct: bool,
     /// Whether the peer has said anything since its `init`.
     pub(crate) heard: watch::Sender<bool>,
     /// What came of the backup that the peer gave back.
@@ -76,20 +87,21 @@ impl Links {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in. The messages for the peer come out of the receiver.
+    /// Takes a connection in, with what both know. The messages for the peer come out of
+    /// the receiver.
     pub(crate) fn add(
         &self,
         peer: PublicKey,
-        (direct, keeps_backups): (bool, bool),
+        knows: Common,
         parent: &CancellationToken,
     ) -> (Arc<Link>, mpsc::Receiver<Vec<u8>>) {
         let (queue, messages) = mpsc::channel(QUEUE);
         let ended = parent.child_token();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let wire = Wire { number, keeps_backups, queue, cut: ended.clone() };
+        let wire = Wire { number, knows, queue, cut: ended.clone() };
         let (heard, retrieved) = (watch::Sender::new(false), watch::Sender::new(None));
         let opening = tokio::sync::Mutex::new(Opening::None);
-        let link = Arc::new(Link { peer, wire, ended, direct, heard, retrieved, opening });
+        let link = Arc::new(Link { peer, wire, ended, heard, retrieved, opening });
         if let Some(older) = self.lock().insert(peer, Arc::clone(&link)) {
             older.wire.cut();
         }

@@ -31,12 +31,14 @@ use crate::backup::{Backups, Retrieved};
 use crate::channel::{Channel, name_of};
 use crate::error::{Code, Error};
 use crate::links::Links;
+use crate::opening::{self, Opened};
 use crate::peer::{self, PeerAddress};
 use crate::purse::{Purse, total};
 use crate::request::PaymentRequest;
 use crate::shelf::Shelf;
 use crate::store::{Owner, Store};
-use crate::{backup, opening, watcher};
+use crate::tower::Tower;
+use crate::{backup, tower, watcher};
 
 /// How many callers may be introducing themselves at a time.
 const GREETINGS: usize = 64;
@@ -71,13 +73,28 @@ pub struct Options {
     pub depth: u32,
     /// Whether a peer that keeps backups gets the newest before every revocation, instead of once a minute.
     pub strict_backups: bool,
+    /// The most that we put into a channel that a peer opens: as much as the peer does, up to this.
+    pub match_funding: Amount,
+    /// Who punishes for us while we are away.
+    pub tower: Option<PeerAddress>,
 }
 
 impl Options {
-    /// The book's delay of 1000 blocks, and three confirmations.
+    /// The book's delay of 1000 blocks, and three confirmations; nothing is put into channels that others open.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let (data_dir, listen, words, since) = (data_dir.into(), None, None, None);
-        Self { data_dir, listen, words, since, delay: 1_000, max_delay: 2_016, depth: 3, strict_backups: false }
+        Self {
+            data_dir,
+            listen,
+            words,
+            since,
+            delay: 1_000,
+            max_delay: 2_016,
+            depth: 3,
+            strict_backups: false,
+            match_funding: Amount::ZERO,
+            tower: None,
+        }
     }
 }
 
@@ -92,6 +109,7 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) backups: Backups,
     pub(crate) shelf: Shelf,
+    tower: Option<Arc<Tower>>,
     /// Something is to be broadcast or looked up.
     pub(crate) wake: Notify,
     pub(crate) shutdown: CancellationToken,
@@ -206,7 +224,7 @@ impl Node {
         // One that was there before may have been open to others.
         std::fs::set_permissions(&options.data_dir, Permissions::from_mode(0o700)).map_err(folder)?;
         let lock = take_folder(&options.data_dir)?;
-        let store = Store::open(&options.data_dir.join("node.sqlite"))?;
+        let store = Store::open(&options.data_dir.join("node.sqlite"))?.with_outbox(options.tower.is_some());
         let (owner, network) = (store.owner()?, chain.network());
         let words = options.data_dir.join("seed.words");
         let seed = rillpay_words::read_or_make(options.words.as_deref(), &words, network, owner.is_none())?;
@@ -231,6 +249,7 @@ impl Node {
             rows: AtomicU32::new(store.next_row()?),
             backups: Backups::new(&seed)?,
             shelf: Shelf::default(),
+            tower: options.tower.clone().map(|at| Arc::new(Tower::new(at))),
             options,
             seed,
             key,
@@ -260,6 +279,9 @@ impl Node {
             peer::begin_calling(&shared, PeerAddress { id, address });
         }
         shared.spawn(watcher::run(Arc::clone(&shared)));
+        if let Some(tower) = &shared.tower {
+            shared.spawn(tower::run(Arc::clone(&shared), Arc::clone(tower)));
+        }
         Ok(Self { shared, address })
     }
 
@@ -307,11 +329,15 @@ impl Node {
     /// What it is and whom it is connected to.
     ///
     /// # Errors
-    /// What the chain said.
+    /// What chain and store said.
     pub async fn info(&self) -> Result<NodeInfo, Error> {
         let height = self.shared.chain.tip().await?.height;
         let peers = self.shared.links.peers().iter().map(ToString::to_string).collect();
-        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height })
+        let tower = match &self.shared.tower {
+            Some(tower) => Some(tower.info(&self.shared.store).await?),
+            None => None,
+        };
+        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height, tower })
     }
 
     /// Connects to a peer, and remembers to call it again after every break and every start.
@@ -358,15 +384,34 @@ impl Node {
     /// # Errors
     /// [`Code::PeerOffline`], [`Code::Busy`], [`Code::OpeningFailed`], [`Code::PeerSilent`]; what channel, wallet and chain say.
     pub async fn open(&self, peer: PublicKey, capacity: Amount, push: Amount) -> Result<OpenInfo, Error> {
+        self.open_with(peer, (capacity, push), false).await
+    }
+
+    /// Opens a channel into which the peer puts as much as we do, or none. Where the connection breaks while it is signed for, the
+    /// next one goes on with it.
+    ///
+    /// # Errors
+    /// As [`Node::open`]; [`Code::PeerUnfit`] where the peer opens no channels of version 2.
+    pub async fn open_both(&self, peer: PublicKey, amount: Amount) -> Result<OpenInfo, Error> {
+        self.open_with(peer, (amount, Amount::ZERO), true).await
+    }
+
+    async fn open_with(
+        &self,
+        peer: PublicKey,
+        (amount, push): (Amount, Amount),
+        both: bool,
+    ) -> Result<OpenInfo, Error> {
         let node = Arc::clone(&self.shared);
         self.shared
             .detached(async move {
                 let push = Msat::from_amount(push).ok_or(Error::new(Code::InvalidCommand, "more than all money"))?;
-                let answer = opening::open(&node, &peer, (capacity, push)).await?;
+                let answer = opening::open(&node, &peer, (amount, push), both).await?;
                 let ended = || Error::new(Code::OpeningFailed, "the connection ended");
                 match timeout(PATIENCE, answer).await {
                     Ok(answer) => {
                         let opened = answer.unwrap_or_else(|_| Err(ended()))?;
+                        check_signed(&node, &opened).await?;
                         Ok(OpenInfo { channel: opened.id.to_string(), funding: opened.funding.to_string() })
                     }
                     Err(_) => {
@@ -486,7 +531,8 @@ impl Node {
                 let mut waiting = channel.waiting(PATIENCE);
                 let view = channel.view(&node).await?;
                 // Also where a closing transaction was agreed on, and the network has forgotten it.
-                let is_lost = matches!(view.end, Some(End::Closed(_))) && view.spent_by.is_none();
+                let is_copy = channel.look(&node, |holder, _| Ok(holder.is_copy())).await?;
+                let is_lost = matches!(view.end, Some(End::Closed(_))) && view.spent_by.is_none() && !is_copy;
                 if alone && (view.end.is_none() || is_lost) {
                     let why = ChannelError::new(ChannelCode::Closing, "closed by its owner");
                     channel.act(&node, |holder, keys| holder.fail(keys, &why)).await?;
@@ -528,7 +574,8 @@ impl Node {
         let mut channels = Amount::ZERO;
         for channel in self.shared.channels() {
             let view = channel.view(&self.shared).await?;
-            if view.end.is_none() && view.spent_by.is_none() {
+            // While a funding is signed for, its coins are those of the wallet.
+            if view.end.is_none() && view.spent_by.is_none() && !view.is_signing {
                 channels = channels.checked_add(view.balance).unwrap_or(Amount::MAX_MONEY);
             }
         }
@@ -551,6 +598,21 @@ impl Node {
             }
             _ => Err(Error::new(Code::NoSuchChannel, "there is no such channel")),
         }
+    }
+}
+
+/// Waits until both have signed for a funding that both build, or the connection ends: then it goes on with the next one.
+async fn check_signed(node: &Shared, opened: &Opened) -> Result<(), Error> {
+    let view = match node.channel(&opened.id) {
+        Some(channel) => {
+            let mut waiting = channel.waiting(PATIENCE);
+            Some(channel.wait(node, &mut waiting, |view| view.end.is_some() || !view.is_signing).await?)
+        }
+        None => None,
+    };
+    match view {
+        Some(view) if view.end != Some(End::Aborted) => Ok(()),
+        _ => Err(Error::new(Code::OpeningFailed, "the funding was given up")),
     }
 }
 

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus};
 use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::{
-    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash,
+    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash, Witness,
 };
+use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::Seed;
+use rillpay_channel::revocable::holder::funding::{Coin, Stake, Unsigned};
 use rillpay_wallet::look::PAGE;
 use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
@@ -83,8 +85,7 @@ impl Purse {
 
     /// Whether there is enough for an output of a funding.
     pub(crate) async fn check(&self, value: Amount, rate: FeeRate) -> Result<(), Error> {
-        // Of the same size as the output will have.
-        let to = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let to = any_funding();
         let order = Order { to, what: What::Amount(value), rate, later: true };
         self.wallet.lock().await.quote(&order)?;
         Ok(())
@@ -113,11 +114,69 @@ impl Purse {
         Ok((built.txid, OutPoint { txid: built.txid, vout }))
     }
 
+    /// Coins for our part of a funding that is built together with a peer. They are not held.
+    pub(crate) async fn offer(&self, amount: Amount, rate: FeeRate) -> Result<Stake, Error> {
+        let output = TxOut { value: amount, script_pubkey: any_funding() };
+        let offer = self.wallet.lock().await.offer(&output, rate)?;
+        let coin = |(transaction, vout)| Coin { transaction, vout, witness: WITNESS };
+        Ok(Stake { amount, coins: offer.coins.into_iter().map(coin).collect(), change: offer.change })
+    }
+
+    /// Signs for our part of a funding, and holds its coins.
+    pub(crate) async fn join(&self, store: &Store, unsigned: &Unsigned) -> Result<Vec<Witness>, Error> {
+        let ours: Vec<_> = unsigned.ours().collect();
+        if ours.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut wallet = self.wallet.lock().await;
+        let witnesses = wallet.join(unsigned.transaction(), &ours)?;
+        if let Err(error) = store.set_wallet(wallet.record()).await {
+            wallet.release(&unsigned.transaction().compute_txid())?;
+            return Err(error.into());
+        }
+        Ok(witnesses)
+    }
+
+    /// Both have signed a funding: from now on it is broadcast until it is seen.
+    pub(crate) async fn complete(&self, store: &Store, transaction: &Transaction) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        wallet.complete(transaction)?;
+        Ok(store.set_wallet(wallet.record()).await?)
+    }
+
     /// A funding that will never be broadcast.
     pub(crate) async fn release(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.release(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)
+    }
+
+    /// Brings money along to a transaction with `value` in its inputs: the coins are held for it, and it is signed. It takes the place
+    /// of others that were made so.
+    pub(crate) async fn support(
+        &self,
+        store: &Store,
+        (base, value): (&Transaction, Amount),
+        fee: &Fee,
+        replaces: &[Txid],
+        sign: impl FnOnce(&mut Transaction) -> Result<(), Error>,
+    ) -> Result<Transaction, Error> {
+        let mut wallet = self.wallet.lock().await;
+        let mut transaction = wallet.support(base, value, fee, replaces)?;
+        sign(&mut transaction)?;
+        wallet.supported(transaction.clone(), replaces)?;
+        store.set_wallet(wallet.record()).await?;
+        Ok(transaction)
+    }
+
+    /// What was brought along is not needed any more, or is in a block.
+    pub(crate) async fn let_go(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        if wallet.held().iter().any(|held| held.compute_txid() == *txid) {
+            wallet.release(txid)?;
+            store.set_wallet(wallet.record()).await?;
+        }
+        Ok(())
     }
 
     /// The transactions that were built and not sent.
@@ -136,6 +195,14 @@ impl Purse {
     pub(crate) async fn unseen(&self) -> Vec<Transaction> {
         self.wallet.lock().await.unseen().into_iter().cloned().collect()
     }
+}
+
+/// The weight of the witness of one of our coins: a signature with a low R, and a key.
+const WITNESS: u64 = 107;
+
+/// Of the same size as a funding output will have.
+fn any_funding() -> ScriptBuf {
+    ScriptBuf::new_p2wsh(&WScriptHash::all_zeros())
 }
 
 /// A page of an address's history, as the wallet wants it.

@@ -11,11 +11,13 @@
 )]
 
 mod backups;
+mod both;
 mod broken;
 mod closing;
 #[path = "../consensus/mod.rs"]
 mod consensus;
 mod core;
+mod funding;
 mod life;
 mod onchain;
 mod opening;

@@ -206,9 +206,8 @@ async fn garbage_and_nothing_restore_nothing_and_the_true_one_does_later() {
     pair.is_open().await;
 }
 
-/// A store that went back: the peer's backup knows more, and no command makes the node broadcast what it finds in the store.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_went_back_becomes_a_copy() {
+/// Seven and three, backed up; and a store of Hitesh's from before.
+async fn with_old_store() -> (Pair, TempDir, Vec<u8>) {
     let mut pair = Pair::open().await;
     let old = TempDir::new().unwrap();
     pair.nodes[HITESH].stop().await;
@@ -219,14 +218,46 @@ async fn a_store_that_went_back_becomes_a_copy() {
     pair.restart(HITESH).await;
     pair.is_open().await;
     pair.becomes_seven_and_three().await;
-    let before = pair.on_chain(HITESH).await;
-    pair.hitesh_backs_up_and_stops().await;
+    let backup = pair.hitesh_backs_up_and_stops().await;
+    (pair, old, backup)
+}
+
+/// The peer's backup knows more than the store, and all there is to know: the two agree to close.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_went_back_becomes_a_copy() {
+    let (mut pair, old, _) = with_old_store().await;
     pair.folders[HITESH] = old;
     pair.nodes[HITESH] = start(pair.folders[HITESH].path(), &pair.chain, None).await;
-    until("he knows", || async { pair.state(HITESH).await != Some("offline") }).await;
+    let before = pair.on_chain(HITESH).await;
+    until("it closes", || async { pair.state(HITESH).await == Some("closed") }).await;
+    until("she agrees", || async { pair.state(IRENE).await == Some("closed") }).await;
+    // Not even when its owner insists does it broadcast anything else.
+    let closing = pair.nodes[HITESH].close(&pair.channel, true).await.unwrap();
+    assert_eq!((closing.state, closing.txid.is_some()), ("closed", true));
+    until("the closing transaction waits", || async { pair.chain.mempool_len().unwrap() == 1 }).await;
+    pair.chain.mine(1).await.unwrap();
+    let his = pair.on_chain(HITESH).await - before;
+    assert!(is_closed(his, 7 * BTC), "{his}");
+}
+
+/// The backup knows more than the store, but not all: nothing that the node has by then is broadcast.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_went_back_further_than_the_backup_makes_the_peer_close() {
+    let (mut pair, old, seven_and_three) = with_old_store().await;
+    pair.restart(HITESH).await;
+    pair.is_open().await;
+    pair.nodes[HITESH].pay(&pair.channel, btc(1)).await.unwrap();
+    until("six and four", || async { pair.balances().await == [6 * BTC, 4 * BTC] }).await;
+    let before = pair.on_chain(HITESH).await;
+    pair.nodes[HITESH].stop().await;
+    pair.irene_gives(Some(&seven_and_three)).await;
+    pair.folders[HITESH] = old;
+    pair.nodes[HITESH] = start(pair.folders[HITESH].path(), &pair.chain, None).await;
+    until("he knows", || async { pair.state(HITESH).await == Some("fell_behind") }).await;
     assert_eq!(pair.nodes[HITESH].close(&pair.channel, true).await.unwrap().txid, None);
     until("she closes", || async { pair.state(IRENE).await == Some("closed_alone") }).await;
-    pair.comes_home(before, 7 * BTC).await;
+    until("her commitment waits", || async { pair.chain.mempool_len().unwrap() > 0 }).await;
+    pair.comes_home(before, 6 * BTC).await;
 }
 
 /// Strict, the peer has the backup of every state before the revocation of the one before: it is current without any minute.

@@ -10,10 +10,13 @@
 
 mod backups;
 mod binary;
+mod both;
 mod core;
 mod faults;
 mod htlcs;
 mod life;
+mod lift;
 mod on_chain;
 mod pair;
+mod tower;
 mod weather;
