@@ -3,7 +3,7 @@
 use bitcoin::absolute::LockTime;
 use bitcoin::ecdsa::Signature;
 use bitcoin::hashes::Hash;
-use bitcoin::secp256k1::{Message as Digest, PublicKey, Secp256k1, SecretKey};
+use bitcoin::secp256k1::{Message as Digest, PublicKey, SecretKey};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{
@@ -28,7 +28,7 @@ fn key(who: usize) -> SecretKey {
 
 /// Where the coins of each are.
 pub(crate) fn wallet(who: usize) -> ScriptBuf {
-    let key = CompressedPublicKey(key(who).public_key(&Secp256k1::new()));
+    let key = CompressedPublicKey(key(who).public_key(rillpay_channel::secp()));
     ScriptBuf::new_p2wpkh(&key.wpubkey_hash())
 }
 
@@ -55,7 +55,8 @@ pub(crate) fn stake(who: usize, amount: Amount) -> Stake {
 
 /// Hitesh's node has the lesser key.
 pub(crate) fn setting(who: usize) -> Setting {
-    let node = |byte: u8| PublicKey::from_secret_key(&Secp256k1::new(), &SecretKey::from_slice(&[byte; 32]).unwrap());
+    let node =
+        |byte: u8| PublicKey::from_secret_key(rillpay_channel::secp(), &SecretKey::from_slice(&[byte; 32]).unwrap());
     let mut nodes = [node(1), node(2)];
     nodes.sort_by_key(PublicKey::serialize);
     let [lesser, greater] = nodes;
@@ -119,7 +120,7 @@ pub(crate) fn build(stakes: [Stake; 2]) -> [Unsigned; 2] {
 
 /// The witnesses that a wallet would give.
 pub(crate) fn sign(who: usize, unsigned: &Unsigned) -> Vec<Witness> {
-    let secp = Secp256k1::new();
+    let secp = rillpay_channel::secp();
     let (transaction, spent): (_, Vec<_>) = (unsigned.transaction(), unsigned.spent().cloned().collect());
     let witness = |outpoint: OutPoint| {
         let index = transaction.input.iter().position(|input| input.previous_output == outpoint).unwrap();
@@ -128,7 +129,7 @@ pub(crate) fn sign(who: usize, unsigned: &Unsigned) -> Vec<Witness> {
             .p2wpkh_signature_hash(index, &output.script_pubkey, output.value, EcdsaSighashType::All)
             .unwrap();
         let signature = secp.sign_ecdsa_low_r(&Digest::from_digest(hash.to_byte_array()), &key(who));
-        Witness::p2wpkh(&Signature::sighash_all(signature), &key(who).public_key(&secp))
+        Witness::p2wpkh(&Signature::sighash_all(signature), &key(who).public_key(secp))
     };
     unsigned.ours().map(witness).collect()
 }

@@ -340,19 +340,20 @@ fn signatures_of_the_first_commitment_are_checked() {
 }
 
 /// Hitesh's witnesses on their way to Irene, who has not given hers, changed; what she says to them.
-fn witnesses(change: impl FnOnce(&mut TxSignatures)) -> Result<(), (Pair, Error)> {
+fn witnesses(change: impl FnOnce(&mut TxSignatures)) -> (Pair, Result<(), Error>) {
     let mut pair = five_and_five();
     pair.deliver(HITESH).unwrap();
     pair.deliver(IRENE).unwrap();
     let bytes = pair.sides[IRENE].inbox.pop_front().unwrap();
     let Message::TxSignatures(mut message) = Message::decode(&bytes).unwrap() else { panic!("witnesses") };
     change(&mut message);
-    pair.hear(IRENE, &message.into()).map_err(|error| (pair, error))
+    let heard = pair.hear(IRENE, &message.into());
+    (pair, heard)
 }
 
 #[test]
 fn witnesses_are_checked() {
-    assert!(witnesses(|_| {}).is_ok());
+    assert!(witnesses(|_| {}).1.is_ok());
     let with = |place: usize, change: fn(&mut Vec<u8>)| {
         move |message: &mut TxSignatures| {
             let mut elements = message.witnesses[0].to_vec();
@@ -373,7 +374,8 @@ fn witnesses_are_checked() {
         Box::new(with(1, |key| key.push(0))),
     ];
     for change in changes {
-        let (pair, error) = witnesses(change).err().unwrap();
+        let (pair, heard) = witnesses(change);
+        let error = heard.unwrap_err();
         assert_eq!(error.code(), Code::InvalidContribution);
         is_aborted(pair, IRENE, &error);
     }
