@@ -82,7 +82,9 @@ impl Side {
                 match event {
                     Event::Held(held) => self.stored = held.clone(),
                     Event::Revoked(state) => {
-                        self.revoked.insert(state.number.get(), state.htlcs.clone());
+                        if !state.htlcs.is_empty() {
+                            self.revoked.insert(state.number.get(), state.htlcs.clone());
+                        }
                     }
                 }
             }
