@@ -3,7 +3,7 @@
 use rillpay_chain::ChainError;
 use rillpay_channel::Fault;
 
-use crate::store::StoreError;
+use crate::keep::StoreError;
 
 // What only a node can say. Codes of channels, wallet, chain and transport are passed on as they are.
 rillpay_wire::codes! {

@@ -1,4 +1,4 @@
-//! A node with two-way channels: the process that Hitesh and Irene each run.
+//! A node with two-way channels: the process that Hitesh and Irene each run, and what a page is where it has such channels.
 //!
 //! ```text
 //!   command ──> control ──┐                    ┌── store: decide, save, commit, then act
@@ -24,25 +24,47 @@
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
 //! | `purse` | the on-chain wallet |
-//! | `store`, `seed` | what survives |
-//! | [`control`] | commands over a socket in the data folder |
+//! | [`keep`] | what has to survive, and who keeps it |
+//! | `dial` | how peers are reached |
+//!
+//! In a process there are besides:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `process` | the folder, and where it listens: TCP and WebSocket |
+//! | `store`, `seed` | what survives, as files |
+//! | `control` | commands over a socket in the data folder |
+//!
+//! A page brings its own store, its own chain and its own way to peers: `two_way` in the browser crate.
+
+#![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync, reason = "a page has one thread"))]
 
 mod answers;
 mod channel;
 mod claims;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod control;
+mod dial;
 mod error;
+pub mod keep;
 mod links;
 mod node;
 mod opening;
 mod peer;
+#[cfg(not(target_arch = "wasm32"))]
+mod process;
 mod purse;
 pub mod request;
+#[cfg(not(target_arch = "wasm32"))]
 mod seed;
+#[cfg(not(target_arch = "wasm32"))]
 mod store;
 mod watcher;
 
 pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+pub use dial::{Dial, Reads, Stream, Writes};
 pub use error::{Code, Error};
-pub use node::{Node, Options};
+pub use node::{Node, Notice, Parts, Policy, Release};
 pub use peer::PeerAddress;
+#[cfg(not(target_arch = "wasm32"))]
+pub use process::Options;

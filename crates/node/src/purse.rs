@@ -11,7 +11,7 @@ use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
 
 use crate::error::{Code, Error};
-use crate::store::Store;
+use crate::keep::Keep;
 
 /// The wallet behind its lock. The chain is asked without holding it.
 pub(crate) struct Purse {
@@ -23,16 +23,21 @@ pub(crate) struct Purse {
 }
 
 impl Purse {
-    pub(crate) fn open(seed: &Seed, network: Network, store: &Store, since: u32) -> Result<Self, Error> {
+    pub(crate) fn open(
+        seed: &Seed,
+        network: Network,
+        store: &dyn Keep,
+        (reserved, since): (u32, u32),
+    ) -> Result<Self, Error> {
         let wallet = match store.wallet()? {
-            Some(record) => Wallet::load(seed, network, 0, &record)?,
-            None => Wallet::new(seed, network, 0)?,
+            Some(record) => Wallet::load(seed, network, reserved, &record)?,
+            None => Wallet::new(seed, network, reserved)?,
         };
         Ok(Self { wallet: Mutex::new(wallet), looking: Mutex::new(()), since })
     }
 
     /// Looks at the chain.
-    pub(crate) async fn look(&self, chain: &dyn Chain, store: &Store) -> Result<(), Error> {
+    pub(crate) async fn look(&self, chain: &dyn Chain, store: &dyn Keep) -> Result<(), Error> {
         let _one = self.looking.lock().await;
         let mut look = self.wallet.lock().await.look()?;
         loop {
@@ -86,7 +91,7 @@ impl Purse {
     /// Builds the transaction that makes this output of channel `row`, and holds its coins. Nobody has been told of it.
     pub(crate) async fn build(
         &self,
-        store: &Store,
+        store: &dyn Keep,
         output: &TxOut,
         rate: FeeRate,
         row: u32,
@@ -99,7 +104,7 @@ impl Purse {
             wallet.release(&built.txid)?;
             return Err(Error::new(Code::OpeningFailed, "the funding cannot be made"));
         };
-        if let Err(error) = store.hold(wallet.record(), row).await {
+        if let Err(error) = store.hold(wallet.record(), row, built.txid).await {
             wallet.release(&built.txid)?;
             return Err(error.into());
         }
@@ -107,19 +112,26 @@ impl Purse {
     }
 
     /// A funding that will never be broadcast.
-    pub(crate) async fn release(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+    pub(crate) async fn release(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.release(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)
     }
 
-    /// The transactions that were built and not sent.
-    pub(crate) async fn held(&self) -> Vec<Txid> {
-        self.wallet.lock().await.held().into_iter().map(Transaction::compute_txid).collect()
+    /// The fundings that were built and not sent.
+    pub(crate) async fn held(&self, store: &dyn Keep) -> Result<Vec<Txid>, Error> {
+        let held: Vec<_> = self.wallet.lock().await.held().into_iter().map(Transaction::compute_txid).collect();
+        let mut fundings = vec![];
+        for txid in held {
+            if store.is_funding(&txid)? {
+                fundings.push(txid);
+            }
+        }
+        Ok(fundings)
     }
 
     /// The channel of this funding is stored: from now on it is broadcast until it is seen.
-    pub(crate) async fn send(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+    pub(crate) async fn send(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.sent(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)

@@ -17,13 +17,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rillpay_channel::Msat;
-use rillpay_channel::bitcoin::hashes::{Hash, sha256};
+use async_trait::async_trait;
+use rillpay_channel::bitcoin::Txid;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
-use rillpay_channel::revocable::holder::Event;
-use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role};
+use rillpay_channel::revocable::{CommitmentNumber, Htlc};
 use rillpay_wire::ChannelId;
 use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::keep::{Change, Keep, Loaded, Owner, StoreError, decode, encode};
 
 /// The version of the tables, in SQLite's `user_version`.
 const VERSION: i32 = 1;
@@ -65,73 +66,10 @@ const TABLES: &str = "
     PRAGMA user_version = 1;
 ";
 
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// Somebody else changed the channel since it was loaded.
-    #[error("another writer changed this channel")]
-    Conflict,
-    /// This request was paid before.
-    #[error("this request was paid before")]
-    Paid,
-    /// What is stored does not fit together.
-    #[error("what is stored is corrupted: {0}")]
-    Corrupted(&'static str),
-    /// Nothing was stored, or it is not known whether: a full disk, a failing one.
-    #[error("the store failed: {0}")]
-    Failed(String),
-    /// The node has stopped.
-    #[error("the store is closed")]
-    Closed,
-    /// The tables are those of another program.
-    #[error("the store has version {0}, which this program does not know")]
-    Version(i32),
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error.to_string())
     }
-}
-
-/// A channel as the store holds it.
-#[derive(Clone)]
-pub(crate) struct Loaded {
-    /// The number of its keys.
-    pub(crate) row: u32,
-    pub(crate) peer: PublicKey,
-    /// A height before its funding.
-    pub(crate) since: u32,
-    pub(crate) version: i64,
-    pub(crate) held: Vec<u8>,
-}
-
-/// What one decision stores.
-#[derive(Default)]
-pub(crate) struct Change {
-    held: Option<Vec<u8>>,
-    revoked: Vec<(CommitmentNumber, Vec<Htlc>)>,
-}
-
-impl Change {
-    pub(crate) fn of(events: &[Event]) -> Self {
-        let mut change = Self::default();
-        for event in events {
-            match event {
-                Event::Held(held) => change.held = Some(held.clone()),
-                Event::Revoked(number, htlcs) => change.revoked.push((*number, htlcs.clone())),
-            }
-        }
-        change
-    }
-}
-
-/// Who the node of a store is.
-pub(crate) struct Owner {
-    pub(crate) key: Vec<u8>,
-    pub(crate) network: String,
-    /// The height from which on the wallet's scripts are looked for.
-    pub(crate) since: u32,
 }
 
 /// The store. Clones share it.
@@ -173,14 +111,15 @@ impl Store {
         let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         work(db.as_mut().ok_or(StoreError::Closed)?)
     }
+}
 
-    /// Ends all use, also by work that waits for a thread yet.
-    pub(crate) fn close(&self) {
+#[async_trait]
+impl Keep for Store {
+    fn close(&self) {
         self.db.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Whose store it is; `None` while it is new.
-    pub(crate) fn owner(&self) -> Result<Option<Owner>, StoreError> {
+    fn owner(&self) -> Result<Option<Owner>, StoreError> {
         self.now(|db| {
             let read =
                 |row: &rusqlite::Row<'_>| Ok(Owner { key: row.get(0)?, network: row.get(1)?, since: row.get(2)? });
@@ -188,22 +127,20 @@ impl Store {
         })
     }
 
-    /// Gives a new store its owner.
-    pub(crate) fn own(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.now(|db| {
+    async fn own(&self, owner: Owner) -> Result<(), StoreError> {
+        self.run(move |db| {
             let values = params![owner.key, owner.network, owner.since];
             db.execute("INSERT INTO node (id, key, network, since) VALUES (0, ?, ?, ?)", values)?;
             Ok(())
         })
+        .await
     }
 
-    /// The wallet's record.
-    pub(crate) fn wallet(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn wallet(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.now(|db| Ok(db.query_row("SELECT wallet FROM node", [], |row| row.get(0)).optional()?.flatten()))
     }
 
-    /// Replaces the wallet's record.
-    pub(crate) async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError> {
+    async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError> {
         self.run(move |db| {
             db.execute("UPDATE node SET wallet = ?", [record])?;
             Ok(())
@@ -211,9 +148,7 @@ impl Store {
         .await
     }
 
-    /// Replaces the wallet's record by one that holds a funding, and gives the number of its channel to no other: our signature
-    /// for that one may leave.
-    pub(crate) async fn hold(&self, record: Vec<u8>, row: u32) -> Result<(), StoreError> {
+    async fn hold(&self, record: Vec<u8>, row: u32, _: Txid) -> Result<(), StoreError> {
         self.run(move |db| {
             db.execute("UPDATE node SET wallet = ?, rows = MAX(rows, ? + 1)", params![record, row])?;
             Ok(())
@@ -221,8 +156,12 @@ impl Store {
         .await
     }
 
-    /// The peers that are to be called.
-    pub(crate) fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
+    /// The wallet is this node's alone.
+    fn is_funding(&self, _: &Txid) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
         self.now(|db| {
             let mut statement = db.prepare("SELECT key, address FROM peer")?;
             let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
@@ -234,8 +173,7 @@ impl Store {
         })
     }
 
-    /// Remembers where a peer is.
-    pub(crate) async fn set_peer(&self, peer: PublicKey, address: String) -> Result<(), StoreError> {
+    async fn set_peer(&self, peer: PublicKey, address: String) -> Result<(), StoreError> {
         self.run(move |db| {
             let values = params![peer.serialize(), address];
             db.execute("INSERT OR REPLACE INTO peer (key, address) VALUES (?, ?)", values)?;
@@ -244,14 +182,12 @@ impl Store {
         .await
     }
 
-    /// The number that no channel has had yet.
-    pub(crate) fn next_row(&self) -> Result<u32, StoreError> {
+    fn next_row(&self) -> Result<u32, StoreError> {
         let sql = "SELECT MAX(COALESCE((SELECT MAX(row) + 1 FROM channel), 0), COALESCE((SELECT rows FROM node), 0))";
         self.now(|db| Ok(db.query_row(sql, [], |row| row.get(0))?))
     }
 
-    /// Every channel that the chain can still change.
-    pub(crate) fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
+    fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
         self.now(|db| {
             let mut statement =
                 db.prepare("SELECT row, peer, since, version, held FROM channel WHERE over = 0 ORDER BY row")?;
@@ -260,8 +196,7 @@ impl Store {
         })
     }
 
-    /// A channel as it is now.
-    pub(crate) async fn channel(&self, row: u32) -> Result<Loaded, StoreError> {
+    async fn channel(&self, row: u32) -> Result<Loaded, StoreError> {
         self.run(move |db| {
             let sql = "SELECT row, peer, since, version, held FROM channel WHERE row = ?";
             finish(db.query_row(sql, [row], loaded)?)
@@ -269,8 +204,7 @@ impl Store {
         .await
     }
 
-    /// Stores a channel just opened, at version 1.
-    pub(crate) async fn create(
+    async fn create(
         &self,
         row: u32,
         id: ChannelId,
@@ -287,14 +221,7 @@ impl Store {
         .await
     }
 
-    /// Makes what one decision stores durable, all of it or nothing, and the request that it pays.
-    pub(crate) async fn write(
-        &self,
-        row: u32,
-        version: i64,
-        change: Change,
-        pays: Option<[u8; 16]>,
-    ) -> Result<(), StoreError> {
+    async fn write(&self, row: u32, version: i64, change: Change, pays: Option<[u8; 16]>) -> Result<(), StoreError> {
         self.run(move |db| {
             let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let next = version.saturating_add(1);
@@ -317,16 +244,14 @@ impl Store {
         .await
     }
 
-    /// Whether this request was paid.
-    pub(crate) async fn is_paid(&self, request: [u8; 16]) -> Result<bool, StoreError> {
+    async fn is_paid(&self, request: [u8; 16]) -> Result<bool, StoreError> {
         self.run(move |db| {
             Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM paid WHERE request = ?)", [request], |row| row.get(0))?)
         })
         .await
     }
 
-    /// The payments in a revoked commitment.
-    pub(crate) fn revoked(&self, row: u32, number: CommitmentNumber) -> Result<Vec<Htlc>, StoreError> {
+    fn revoked(&self, row: u32, number: CommitmentNumber) -> Result<Vec<Htlc>, StoreError> {
         self.now(|db| {
             let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX)];
             let sql = "SELECT htlcs FROM revoked WHERE row = ? AND number = ?";
@@ -335,8 +260,7 @@ impl Store {
         })
     }
 
-    /// The chain can change nothing about this channel any more.
-    pub(crate) async fn set_over(&self, row: u32) -> Result<(), StoreError> {
+    async fn set_over(&self, row: u32) -> Result<(), StoreError> {
         self.run(move |db| {
             db.execute("UPDATE channel SET over = 1 WHERE row = ?", [row])?;
             Ok(())
@@ -359,38 +283,12 @@ fn key_of(bytes: &[u8]) -> Result<PublicKey, StoreError> {
     PublicKey::from_slice(bytes).map_err(|_| StoreError::Corrupted("a peer's key"))
 }
 
-/// Bytes of one payment.
-const HTLC: usize = 45;
-
-fn encode(htlcs: &[Htlc]) -> Vec<u8> {
-    let mut bytes = vec![];
-    for htlc in htlcs {
-        bytes.push(u8::from(htlc.offered_by == Role::Opener));
-        bytes.extend(htlc.amount.get().to_be_bytes());
-        bytes.extend(htlc.payment_hash.to_byte_array());
-        bytes.extend(htlc.expiry.to_be_bytes());
-    }
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Option<Vec<Htlc>> {
-    let (chunks, rest) = bytes.as_chunks::<HTLC>();
-    let one = |chunk: &[u8; HTLC]| {
-        let (by, rest) = chunk.split_first()?;
-        let (amount, rest) = rest.split_first_chunk::<8>()?;
-        let (hash, expiry) = rest.split_first_chunk::<32>()?;
-        Some(Htlc {
-            offered_by: if *by == 1 { Role::Opener } else { Role::Accepter },
-            amount: Msat::new(u64::from_be_bytes(*amount))?,
-            payment_hash: sha256::Hash::from_byte_array(*hash),
-            expiry: u32::from_be_bytes(expiry.try_into().ok()?),
-        })
-    };
-    chunks.iter().map(one).collect::<Option<Vec<_>>>().filter(|_| rest.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
+    use rillpay_channel::Msat;
+    use rillpay_channel::bitcoin::hashes::{Hash, sha256};
+    use rillpay_channel::revocable::Role;
+
     use super::*;
 
     fn event(byte: u8) -> Change {
@@ -405,9 +303,9 @@ mod tests {
         let peer = PublicKey::from_slice(&[2; 33]).unwrap();
         one.create(0, ChannelId([1; 32]), peer, 7, event(1)).await.unwrap();
         assert_eq!(one.next_row().unwrap(), 1);
-        one.own(&Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0 }).unwrap();
+        one.own(Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0 }).await.unwrap();
         for row in [4, 2] {
-            one.hold(vec![], row).await.unwrap();
+            one.hold(vec![], row, Txid::all_zeros()).await.unwrap();
             assert_eq!(other.next_row().unwrap(), 5, "signed for, though it may lead to no channel");
         }
         one.write(0, 1, event(2), Some([9; 16])).await.unwrap();

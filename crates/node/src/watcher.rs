@@ -7,17 +7,17 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rillpay_chain::{Chain, Outspend};
 use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::revocable::Role;
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
+use rillpay_runtime::time::{Duration, sleep};
 
 use crate::channel::Channel;
 use crate::claims;
 use crate::error::{Error, Kind};
-use crate::node::{Shared, TARGET};
+use crate::node::{Notice, Shared, TARGET};
 
 /// A pass is made at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -28,9 +28,9 @@ const UNFUNDED: u32 = 2_016;
 /// The first look, before anybody is talked to. A chain that cannot be asked is waited for.
 pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
     // A funding without a channel: the counterparty never signed, and it will never be broadcast.
-    for txid in node.purse.held().await {
+    for txid in node.purse.held(node.store.as_ref()).await? {
         if node.channels().iter().all(|channel| channel.funding.txid != txid) {
-            node.purse.release(&node.store, &txid).await?;
+            node.purse.release(node.store.as_ref(), &txid).await?;
         }
     }
     let mut looked_at = None;
@@ -38,7 +38,7 @@ pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
         match pass(node, &mut looked_at).await {
             Err(error) if is_of_chain(&error) => {
                 tracing::warn!(code = error.code(), "waiting for the chain: {error}");
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
                 continue;
             }
             // A disk that fails, or one damaged channel, keeps the others from nothing.
@@ -56,7 +56,7 @@ pub(crate) async fn first_tip(chain: &dyn Chain) -> Result<u32, Error> {
             Ok(tip) => return Ok(tip.height),
             Err(error) if is_of_chain(&error) => {
                 tracing::warn!(code = error.code(), "waiting for the chain: {error}");
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
             }
             Err(error) => return Err(error),
         }
@@ -77,11 +77,12 @@ pub(crate) async fn run(node: Arc<Shared>) {
             tracing::warn!(code = error.code(), "the channels could not be compared with the chain: {error}");
             pause = RETRY;
         }
+        node.notify(Notice::Changed);
         tokio::select! {
             () = node.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = sleep(pause) => {}
             changed = changes.changed() => if changed.is_err() {
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
             }
         }
     }
@@ -109,9 +110,9 @@ async fn pass(node: &Arc<Shared>, looked_at: &mut Option<u32>) -> Result<(), Err
 
 async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Result<(), Error> {
     let channels = node.channels();
-    for txid in node.purse.held().await {
+    for txid in node.purse.held(node.store.as_ref()).await? {
         if channels.iter().any(|channel| channel.funding.txid == txid) {
-            node.purse.send(&node.store, &txid).await?;
+            node.purse.send(node.store.as_ref(), &txid).await?;
         }
     }
     for transaction in node.purse.unseen().await {
@@ -119,7 +120,7 @@ async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Res
         *looked_at = None;
     }
     if *looked_at != Some(tip) {
-        node.purse.look(node.chain.as_ref(), &node.store).await?;
+        node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
         *looked_at = Some(tip);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Two real nodes over TCP, on one chain.
+//! Two real nodes over TCP or a WebSocket, on one chain.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,3 +16,4 @@ mod life;
 mod on_chain;
 mod pair;
 mod weather;
+mod websocket;
