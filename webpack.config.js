@@ -86,12 +86,12 @@ class OneFile {
   }
 }
 
-const shared = (rillpay, wallet) => ({
+const shared = (rillpay, wallet, twoWay = at('pkg/two-way.js')) => ({
   context: root,
   target: ['web', TARGET],
   mode: 'production',
   devtool: false,
-  resolve: { extensions: ['.ts', '.js'], alias: { rillpay$: rillpay, 'rillpay/wallet$': wallet } },
+  resolve: { extensions: ['.ts', '.js'], alias: { rillpay$: rillpay, 'rillpay/wallet$': wallet, 'rillpay/two-way$': twoWay } },
   module: {
     rules: [{ test: /\.ts$/, loader: 'esbuild-loader', options: { target: TARGET, tsconfig: at('tsconfig.json') } }],
   },
@@ -103,9 +103,9 @@ const shared = (rillpay, wallet) => ({
 });
 
 /** The demo's pages: the elements as a guest embeds them, loaded in pieces as they are needed. */
-export function demo({ rillpay = at('pkg/index.js'), wallet = at('pkg/wallet.js'), out = at('www/dist'), pages = ['demo', 'wallet'] } = {}) {
+export function demo({ rillpay = at('pkg/index.js'), wallet = at('pkg/wallet.js'), out = at('www/dist'), twoWay = at('pkg/two-way.js'), pages = ['demo', 'wallet', 'two-way'] } = {}) {
   return {
-    ...shared(rillpay, wallet),
+    ...shared(rillpay, wallet, twoWay),
     name: 'demo',
     entry: Object.fromEntries(pages.map((page) => [page, `./www/demo/${page}.ts`])),
     output: {
