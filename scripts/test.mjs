@@ -42,7 +42,7 @@ const cargoTests = () => counted('cargo', CARGO_TEST, cargoCounts, { minutes: 45
 async function wasmTests() {
   await builtWasm();
   const pack = (args, env) =>
-    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args, '--', '--features', 'wallet'], cargoCounts, {
+    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args, '--', '--features', 'wallet,two-way'], cargoCounts, {
       minutes: 15,
       env: { ...wasmEnv(), WASM_BINDGEN_TEST_TIMEOUT: '120', ...env },
     });
@@ -64,7 +64,7 @@ async function nodeTests(folder, minutes) {
   const args = ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files];
   return counted(process.execPath, args, nodeCounts, {
     minutes,
-    env: { CHROMIUM_PATH: browser('chromium'), RILLPAY_SERVER: path.join(root, 'target/debug/rillpay-server') },
+    env: { CHROMIUM_PATH: browser('chromium'), RILLPAY_SERVER: path.join(root, 'target/debug/rillpay-server'), RILLPAY_NODE: path.join(root, 'target/debug/rillpay-node') },
   });
 }
 
