@@ -17,6 +17,7 @@ async function buildModules() {
 
 async function buildReleaseBinaries() {
   await run('cargo', ['build', '--release', '--package', 'rillpay-bench'], { minutes: 40 });
+  await run('cargo', ['bench', '--no-run', '--package', 'rillpay-interop', '--bench', 'updates'], { minutes: 40 });
 }
 
 await main(import.meta, async (args) => {

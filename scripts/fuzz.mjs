@@ -1,7 +1,8 @@
 // Fuzzing. The bodies of the targets are ordinary functions in crates/fuzz: its tests drive them on stable Rust over the
-// kept inputs and over random ones, for a bounded time (part of `npm test`); `npm run fuzz` gives each of them to
-// libFuzzer, which needs cargo-fuzz and a nightly Rust, for as long as you say (`--seconds=`). Readers that are private to
-// their crates have property tests beside them, named `hostile_…`: the long run gives those many more inputs, too.
+// kept inputs and over made up ones, the same in every run, for a bounded time (part of `npm test`); `npm run fuzz` gives
+// each of them to libFuzzer, which needs cargo-fuzz and a nightly Rust, for as long as you say (`--seconds=`). Readers that
+// are private to their crates have property tests beside them, named `hostile_…`: the long run gives those many more
+// inputs, too.
 
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -31,7 +32,7 @@ async function fuzzLong(seconds) {
   const minutes = seconds / 60 + 30;
   if (!targets) {
     console.log('   without libFuzzer, which needs `cargo install cargo-fuzz` and `rustup toolchain install nightly`');
-    const env = { RILLPAY_FUZZ_SECONDS: String(Math.ceil(seconds)) };
+    const env = { RILLPAY_FUZZ_SECONDS: String(Math.ceil(seconds)), RILLPAY_FUZZ_FRESH: '1' };
     await step(`fuzz for ${seconds} s`, () => run('cargo', ['test', '--release', '--package', 'rillpay-fuzz'], { minutes, env }));
     return;
   }

@@ -1,9 +1,9 @@
 // Programs and headers of the operating system: compilers for the native and the wasm C code, and for the tests
-// two browsers. On Debian and its relatives, with root or a sudo that asks nothing, what is missing is installed;
-// elsewhere it is named.
+// two browsers, and Electrum where there is a package of it. On Debian and its relatives, with root or a sudo that asks
+// nothing, what is missing is installed; elsewhere it is named.
 
 import { Failure, ask, main, run, step } from './lib/step.mjs';
-import { atLeast, hasHeader, need, wasmClang, which } from './lib/tools.mjs';
+import { atLeast, electrum, hasHeader, need, wasmClang, which } from './lib/tools.mjs';
 import { find } from './lib/browsers.mjs';
 
 // What is needed, for which purpose, how its presence is told, and what brings it.
@@ -41,6 +41,13 @@ export function canApt() {
   return Boolean(which('apt-get')) && asRoot() !== null;
 }
 
+/** Nothing but the tests with Electrum needs it, and not every release has it: without it they are skipped. */
+async function setupElectrum() {
+  if (electrum() !== null || !canApt()) return;
+  console.log('   installing python3-electrum');
+  await aptInstall(['python3-electrum']).catch(() => console.log('   the tests with Electrum will be skipped'));
+}
+
 function checkRust() {
   const how = 'Install Rust with rustup, as https://rustup.rs says, and open a new shell.';
   need('cargo', how);
@@ -54,6 +61,7 @@ export async function setupSystem({ tests = true } = {}) {
     throw new Failure(`Node.js ${process.versions.node} is too old: 20.19 or later is needed.`);
   }
   checkRust();
+  if (tests) await setupElectrum();
   const missing = () => wanted.filter((item) => (tests || !item.tests) && !item.here());
   const lacking = missing();
   if (lacking.length === 0) return;

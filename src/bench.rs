@@ -11,6 +11,7 @@ use rillpay_channel::payer::{Effect, Payer, Request, Step};
 use rillpay_channel::persist::StoredEvent;
 use rillpay_channel::tariff::{Tariff, Unit};
 use rillpay_channel::{Code, Kind, Msat, secp};
+use rillpay_pair::{Memory, Pair};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{Error, Result};
@@ -110,6 +111,30 @@ impl BenchPayer {
             last = commit(&mut self.payer, step)?;
         }
         Ok(last)
+    }
+}
+
+/// Both sides of a two-way channel, with their states in memory.
+#[wasm_bindgen]
+pub struct BenchPair(Pair<Memory>);
+
+#[wasm_bindgen]
+impl BenchPair {
+    /// Opens the channel. Not to be timed.
+    ///
+    /// # Errors
+    /// None: its parameters are valid.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Result<Self> {
+        Pair::open([Memory::default(), Memory::default()]).map(Self).map_err(|_| ABSURD)
+    }
+
+    /// Makes a direct payment each way, one after the other.
+    ///
+    /// # Errors
+    /// None: the channel is never spent.
+    pub fn pay(&mut self) -> Result<()> {
+        [0, 1].into_iter().try_for_each(|who| self.0.pay(who, 1)).map_err(|_| ABSURD)
     }
 }
 

@@ -25,6 +25,11 @@ const goals = {
   growth_bytes: { most: 1.0, what: 'bytes stored after the 1,000,000th payment / after the 1st' },
   idle_channel_bytes: { most: 2048, what: 'server memory of an idle open channel' },
   merged_vbytes_ratio: { most: 0.8, what: 'virtual bytes of a channel in a settlement of 100 / settled alone' },
+  revocable_updates_vs_ldk: { least: 1, what: 'two-way: durable payments by HTLC per second / those of LDK' },
+  revocable_direct_vs_ldk: { least: 1, what: 'two-way: durable direct payments per second / payments of LDK (by HTLC)' },
+  revocable_wasm_vs_native: { most: 3, what: 'two-way: time of an update in the browser / natively' },
+  revocable_growth_time: { most: 1.05, what: 'two-way: time of an update after 10,000,000 / of the first ones' },
+  revocable_growth_bytes: { most: 1.0, what: 'two-way: bytes in the store after 10,000,000 updates / at first' },
 };
 
 function native() {
@@ -33,6 +38,16 @@ function native() {
   const run = spawnSync(path.join(root, 'target/release/rillpay-bench'), args, { stdio: 'inherit' });
   if (run.error) throw run.error;
   if (run.status !== 0) throw new Error('the measurement of the server broke off');
+  return JSON.parse(readFileSync(result, 'utf8'));
+}
+
+/** Two-way channels against LDK, in a crate of its own: LDK is compiled for nobody else. */
+function againstLdk() {
+  const result = path.join(work, 'updates.json');
+  const args = ['bench', '--package', 'rillpay-interop', '--bench', 'updates', '--', work, result, ...(quick ? ['--quick'] : [])];
+  const run = spawnSync('cargo', args, { cwd: root, stdio: 'inherit' });
+  if (run.error) throw run.error;
+  if (run.status !== 0) throw new Error('the measurement of LDK broke off');
   return JSON.parse(readFileSync(result, 'utf8'));
 }
 
@@ -48,8 +63,10 @@ function version(name) {
   return JSON.parse(readFileSync(path.join(root, 'node_modules', name, 'package.json'), 'utf8')).version;
 }
 
-function ratios({ server, browser, module }) {
-  const { load, memory, growth, merged_p2sh_p2wsh: merged } = server;
+function ratios({ server, updates, browser, module }) {
+  const { load, memory, growth, two_way: twoWay, merged_p2sh_p2wsh: merged } = server;
+  const { ours_direct: direct, ours_htlc: htlc, ldk_htlc: ldk } = updates.durable;
+  const [youngest, oldest] = [twoWay.ages.at(0), twoWay.ages.at(-1)];
   const per = (count, micros) => count / (micros / 1e6);
   return {
     payments_vs_verify:
@@ -64,6 +81,11 @@ function ratios({ server, browser, module }) {
     growth_bytes: growth.bytes_after / growth.bytes_before,
     idle_channel_bytes: Math.max(0, Math.round((memory.idle_bytes - memory.empty_bytes) / memory.channels)),
     merged_vbytes_ratio: merged.together_vbytes / merged.alone_vbytes,
+    revocable_updates_vs_ldk: ldk.turn_micros / htlc.turn_micros,
+    revocable_direct_vs_ldk: ldk.turn_micros / direct.turn_micros,
+    revocable_wasm_vs_native: browser.rillpay_two_updates / 2 / (twoWay.native_turn_micros / twoWay.updates_per_turn),
+    revocable_growth_time: oldest.turn_micros / youngest.turn_micros,
+    revocable_growth_bytes: oldest.database_bytes / youngest.database_bytes,
   };
 }
 
@@ -82,6 +104,13 @@ function conditions(browserVersion) {
     growth:
       'all payments really made, one at a time, by the payer machine over a socket; the store in a folder in memory; then ' +
       'turns on that channel and on a fresh one alternate',
+    revocable:
+      'both nodes of a channel in one thread of one process, BOLT 8 between them, payments one at a time and in turn; ours: ' +
+      'holders on the store of rillpay-node (SQLite, WAL, full sync), without reading onions; LDK 0.2: ChannelManager with ' +
+      'MonitorUpdatingPersister on FilesystemStore (what it waits for; ldk_htlc_with_manager stores the manager, too), single hop, ' +
+      'without BOLT 11; all stores on this disk, then in memory',
+    revocable_growth:
+      'sampled: real direct payments at ages that are reached in an instant, in turns; the store in a folder in memory',
     memory: 'resident anonymous memory of fresh processes on the same chain, with all channels in the store and with none',
     merged: '100 channels, default funding (P2SH-P2WSH), payout and change to P2WPKH, 36 mBTC deposited, 6 mBTC paid',
   };
@@ -93,20 +122,22 @@ function print(figures) {
     const { least, most, what } = goals[key];
     const reached = least === undefined ? value <= most : value >= least;
     const goal = least === undefined ? `at most ${number(most)}` : `at least ${number(least)}`;
-    console.log(`${reached ? 'reached' : 'MISSED '}  ${key.padEnd(22)} ${number(value).padStart(9)}   ${goal.padEnd(16)} ${what}`);
+    console.log(`${reached ? 'reached' : 'MISSED '}  ${key.padEnd(24)} ${number(value).padStart(9)}   ${goal.padEnd(16)} ${what}`);
   }
 }
 
 mkdirSync(work, { recursive: true });
 const server = native();
+console.log('   two-way channels: ours and those of LDK take turns');
+const updates = againstLdk();
 console.log('   browser: our module and three others take turns');
 const { micros: browser, version: browserVersion } = await measureInBrowser({
   module: path.join(work, 'module'),
   out: path.join(work, 'page'),
   ...(quick ? { rounds: 3, milliseconds: 40 } : { rounds: 31, milliseconds: 100 }),
 });
-const raw = { ...server, browser_micros: browser, module: moduleBytes() };
-const figures = ratios({ server, browser, module: raw.module });
+const raw = { ...server, updates, browser_micros: browser, module: moduleBytes() };
+const figures = ratios({ server, updates, browser, module: raw.module });
 for (const [key, value] of Object.entries(figures)) {
   if (!Number.isFinite(value)) throw new Error(`${key} was not measured`);
 }

@@ -74,6 +74,13 @@ export function wasmClang() {
   return null;
 }
 
+/** Debian's Electrum, a module of Debian's own Python: `{ python, version }`, or `null`. */
+export function electrum() {
+  const python = which('/usr/bin/python3');
+  const version = python && ask(python, ['-c', 'from electrum.version import ELECTRUM_VERSION; print(ELECTRUM_VERSION)']);
+  return version ? { python, version: version.trim() } : null;
+}
+
 /** The version of a package in Cargo.lock, or `null`. */
 export function lockedVersion(lockText, name) {
   return lockText.match(new RegExp(`^name = "${name}"\\nversion = "([^"]+)"`, 'm'))?.[1] ?? null;

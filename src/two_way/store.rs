@@ -284,12 +284,12 @@ impl Keep for Store {
         Ok(())
     }
 
-    async fn hold(&self, record: Vec<u8>, row: u32, funding: Txid) -> Kept<()> {
+    async fn hold(&self, record: Vec<u8>, row: u32, txid: Txid) -> Kept<()> {
         // First whose it will be: a number that leads to no channel, and a transaction that the wallet never held, are harmless.
         let node = self.look(|known| known.node.clone())?;
         let mut node = node.ok_or(StoreError::Corrupted("a store without an owner"))?;
         node.rows = node.rows.max(row.saturating_add(1));
-        let txid = funding.to_string();
+        let txid = txid.to_string();
         let named = object([("txid", txid.as_str().into()), ("row", row.into())]);
         let puts =
             [(NODES, self.account.as_str().into(), node.to_js()), (FUNDINGS, self.key(&[txid.as_str().into()]), named)];
@@ -301,7 +301,7 @@ impl Keep for Store {
         self.set_wallet(record).await
     }
 
-    fn is_funding(&self, txid: &Txid) -> Kept<bool> {
+    fn is_ours(&self, txid: &Txid) -> Kept<bool> {
         self.look(|known| known.fundings.contains(&txid.to_string()))
     }
 
@@ -356,8 +356,8 @@ impl Keep for Store {
         let mut puts = vec![];
         let mut revoked = vec![];
         // Most commitments hold no payments, and need no record.
-        for (number, htlcs) in change.revoked.iter().filter(|(_, htlcs)| !htlcs.is_empty()) {
-            let (number, htlcs) = (number.get(), encode(htlcs));
+        for state in change.revoked.iter().filter(|state| !state.htlcs.is_empty()) {
+            let (number, htlcs) = (state.number.get(), encode(&state.htlcs));
             let fields = [("row", row.into()), ("number", number.into()), ("htlcs", bytes(&htlcs))];
             // Of equal length, as no key of IndexedDB is so large a number.
             puts.push((REVOKED, self.key(&[row.into(), format!("{number:016x}").into()]), object(fields)));

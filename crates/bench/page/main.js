@@ -6,7 +6,7 @@
 
 import * as tiny from 'tiny-secp256k1';
 import * as noble from '@bitcoinerlab/secp256k1';
-import start, { BenchPayer, bench_sign } from 'rillpay-bench-module';
+import start, { BenchPair, BenchPayer, bench_sign } from 'rillpay-bench-module';
 import * as bitcoinjs from './bitcoinjs.js';
 import { channel } from './channel.js';
 import * as scure from './scure.js';
@@ -60,7 +60,8 @@ export async function measure({ rounds, milliseconds }) {
   };
   for (let i = 0; i < 3; i++) checkEqual(payments);
 
-  const contestants = { rillpay_signature: () => bench_sign(1), ...payments };
+  const pair = new BenchPair();
+  const contestants = { rillpay_signature: () => bench_sign(1), rillpay_two_updates: () => pair.pay(), ...payments };
   const times = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
   for (const work of Object.values(contestants)) timePerCall(work, milliseconds);
   for (let round = 0; round < rounds; round++) {

@@ -158,7 +158,7 @@ fn stored(folder: &Path, line: &Line) -> Result<u64> {
     Ok(fs::metadata(database(folder))?.len().saturating_add(u64::try_from(payer)?))
 }
 
-fn median(mut values: Vec<u64>) -> u64 {
+pub(crate) fn median(mut values: Vec<u64>) -> u64 {
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)
 }

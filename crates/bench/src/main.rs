@@ -11,6 +11,7 @@ mod merged;
 mod process;
 mod server;
 mod session;
+mod two_way;
 mod verify;
 
 use std::fs::{self, File};
@@ -34,6 +35,7 @@ struct Plan {
     channels: u32,
     load: load::Plan,
     growth: growth::Plan,
+    two_way: two_way::Plan,
 }
 
 const FULL: Plan = Plan {
@@ -41,6 +43,7 @@ const FULL: Plan = Plan {
     channels: 10_000,
     load: load::Plan { rounds: 3, payments: 50, verify: Duration::from_secs(1) },
     growth: growth::Plan { payments: 1_000_000, turns: 101, payments_per_turn: 100 },
+    two_way: two_way::Plan { turns: 51, updates_per_turn: 100 },
 };
 
 /// Shows in seconds that everything works; its figures say little.
@@ -49,6 +52,7 @@ const QUICK: Plan = Plan {
     channels: 400,
     load: load::Plan { rounds: 1, payments: 20, verify: Duration::from_millis(200) },
     growth: growth::Plan { payments: 2_000, turns: 11, payments_per_turn: 50 },
+    two_way: two_way::Plan { turns: 5, updates_per_turn: 20 },
 };
 
 #[derive(Serialize)]
@@ -56,6 +60,7 @@ struct Report {
     load: Load,
     memory: Memory,
     growth: growth::Growth,
+    two_way: two_way::TwoWay,
     merged_p2sh_p2wsh: Merged,
     merged_p2wsh: Merged,
 }
@@ -77,10 +82,15 @@ async fn main() -> Result<()> {
     let growing = tempfile::tempdir_in(if in_memory.is_dir() { in_memory } else { &folder })?;
     let growth = growth::measure(growing.path(), &plan.growth).await?;
 
+    println!("   two-way channels: updates at four ages");
+    let ageing = tempfile::tempdir_in(if in_memory.is_dir() { in_memory } else { &folder })?;
+    let two_way = two_way::measure(ageing.path(), &plan.two_way)?;
+
     let report = Report {
         load,
         memory,
         growth,
+        two_way,
         merged_p2sh_p2wsh: merged::measure(FundingKind::P2shP2wsh)?,
         merged_p2wsh: merged::measure(FundingKind::P2wsh)?,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, Txid, block::Header};
+use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, TxOut, Txid, block::Header};
 use rillpay_runtime::time::Instant;
 use tokio::sync::watch;
 
@@ -91,6 +91,20 @@ pub trait Chain: Send + Sync {
     /// Whether and by what an output is spent: `GET /tx/:txid/outspend/:vout`. Like Esplora, an output that does not
     /// exist is [`Outspend::Unspent`]: ask for the transaction first where that matters.
     async fn outspend(&self, outpoint: &OutPoint) -> Result<Outspend, ChainError>;
+
+    /// The output, if a block holds it and none spends it: also one that nobody follows, with a backend without indexes.
+    async fn coin(&self, outpoint: &OutPoint) -> Result<Option<TxOut>, ChainError> {
+        if !self.status(&outpoint.txid).await?.is_some_and(|status| status.is_confirmed()) {
+            return Ok(None);
+        }
+        let is_spent = match self.outspend(outpoint).await? {
+            Outspend::Spent(spending) => spending.status.is_confirmed(),
+            Outspend::Unspent => false,
+        };
+        let transaction = self.raw_transaction(&outpoint.txid).await?.filter(|_| !is_spent);
+        let index = usize::try_from(outpoint.vout).ok();
+        Ok(transaction.zip(index).and_then(|(transaction, index)| transaction.output.get(index).cloned()))
+    }
 
     /// Fee rates by confirmation target: `GET /fee-estimates`.
     async fn fee_estimates(&self) -> Result<FeeEstimates, ChainError>;

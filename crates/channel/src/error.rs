@@ -38,6 +38,8 @@ rillpay_wire::codes! {
     PeerBehind = "peer_behind", PeerMisbehaved;
     /// A preimage that does not fit the payment.
     WrongPreimage = "wrong_preimage", PeerMisbehaved;
+    /// An input or output of a funding that both build, or a witness, that BOLT 2 does not allow.
+    InvalidContribution = "invalid_contribution", PeerMisbehaved;
     /// Terms outside what this side agrees to (price, window, margins, expiry, bounds).
     UnacceptableTerms = "unacceptable_terms", PeerIncompatible;
     /// A return script of a kind that is not relayed or cannot be paid.

@@ -56,17 +56,38 @@ pub fn rate(fee: Amount, weight: Weight) -> FeeRate {
 pub struct Fee {
     rate: FeeRate,
     replaced: Option<Replaced>,
+    /// A parent that waits, and what it pays: the rate is that of both together.
+    parent: Option<(Amount, Weight)>,
 }
 
 impl Fee {
     /// This rate, and enough to take the place of others.
     pub const fn replacing(rate: FeeRate, replaced: Replaced) -> Self {
-        Self { rate, replaced: Some(replaced) }
+        Self { rate, replaced: Some(replaced), parent: None }
+    }
+
+    /// The same, for a child of a parent that waits with this fee: the rate is that of both together, though not less than what
+    /// relay asks of the child alone.
+    #[must_use]
+    pub const fn lifting(self, fee: Amount, weight: Weight) -> Self {
+        Self { parent: Some((fee, weight)), ..self }
+    }
+
+    /// The same, and enough to take the place of others.
+    #[must_use]
+    pub const fn and_replacing(self, replaced: Replaced) -> Self {
+        Self { replaced: Some(replaced), ..self }
     }
 
     /// For a transaction of this virtual size; `None` where there is no such amount.
     pub fn of(&self, vsize: u64) -> Option<Amount> {
-        let own = self.rate.fee_vb(vsize)?;
+        let own = match self.parent {
+            Some((fee, weight)) => {
+                let both = self.rate.fee_vb(vsize.checked_add(weight.to_vbytes_ceil())?)?;
+                both.checked_sub(fee).unwrap_or(Amount::ZERO).max(RELAY.fee_vb(vsize)?)
+            }
+            None => self.rate.fee_vb(vsize)?,
+        };
         match &self.replaced {
             Some(replaced) => Some(own.max(replaced.least_fee(vsize)?)),
             None => Some(own),
@@ -76,8 +97,14 @@ impl Fee {
 
 impl From<FeeRate> for Fee {
     fn from(rate: FeeRate) -> Self {
-        Self { rate, replaced: None }
+        Self { rate, replaced: None, parent: None }
     }
+}
+
+/// What is offered after a try at this rate that nobody took: a quarter more, and what relay asks for.
+pub fn raised(rate: FeeRate) -> FeeRate {
+    let rate = rate.to_sat_per_kwu();
+    FeeRate::from_sat_per_kwu(rate.saturating_add(rate / 4).saturating_add(RELAY.to_sat_per_kwu()))
 }
 
 /// The rate of the next attempt, where one at `rate` was not in the last block and no more than `blocks_left` blocks are
@@ -132,6 +159,19 @@ mod tests {
         assert_eq!(both.least_fee(200), Some(Amount::from_sat(10_200)));
         // 10,000 for 1,200 units of weight, rounded up, and a step more.
         assert_eq!(both.least_fee(1_000), Some(Amount::from_sat(33_340)));
+    }
+
+    #[test]
+    fn a_child_pays_what_its_parent_does_not() {
+        let fee = |sat_per_vb| Fee::from(per_vb(sat_per_vb)).lifting(Amount::from_sat(300), vbytes(300));
+        assert_eq!(fee(10).of(200), Some(Amount::from_sat(5_000 - 300)));
+        assert_eq!(fee(1).of(200), Some(Amount::from_sat(200)));
+        // One that pays for itself needs nothing but relay.
+        let dear = Fee::from(per_vb(1)).lifting(Amount::from_sat(30_000), vbytes(300));
+        assert_eq!(dear.of(200), Some(Amount::from_sat(200)));
+        let replaced = Replaced::NOTHING.and(Amount::from_sat(6_000), vbytes(200), true);
+        assert_eq!(fee(10).and_replacing(replaced).of(200), Some(Amount::from_sat(6_200)));
+        assert_eq!(fee(u32::MAX).of(u64::MAX), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | [`actions`] | what happens to one payer and one payee: [`Action`]s | the invariants of [`World`], after every action and at the end |
 //!
 //! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive()`] drives them on stable Rust for
-//! a bounded time, over the kept inputs in `fuzz/corpus` and over random ones. What an input of [`actions`] means,
+//! a bounded time, over the kept inputs in `fuzz/corpus` and over made up ones. What an input of [`actions`] means,
 //! [`plan`] shows.
 //!
 //! A target reports by panicking: assertions here are the product, not a shortcut.
@@ -41,6 +41,7 @@ mod run;
 mod server;
 mod setup;
 mod texts;
+mod together;
 mod two_way;
 mod values;
 mod world;

@@ -121,10 +121,16 @@ impl World {
 
     /// A frame arrives that no honest peer has sent. Noted if it is believed.
     fn hostile(&mut self, to: Party, socket: usize, frame: &[u8]) {
+        self.rouse(to);
         let before = (self.payer.machine.view(), self.payee.machine.view());
         self.arrives(to, socket, frame);
         let after = (self.payer.machine.view(), self.payee.machine.view());
-        self.books.fooled |= before != after;
+        // On a slow disk what it did shows later.
+        let late = match to {
+            Party::Payer => self.payer_late.is_some(),
+            Party::Payee => self.payee_late.is_some(),
+        };
+        self.books.fooled |= before != after || late;
     }
 
     /// Ask, pay, release, receive.

@@ -23,6 +23,7 @@ use rillpay_wire::Message;
 use rillpay_wire::types::OnionPacket;
 
 use crate::input::Input;
+use crate::together;
 
 const CAPACITY: Amount = Amount::from_sat(1_000_000);
 /// Payments under way at once.
@@ -55,6 +56,8 @@ struct World {
     /// Stores that fail from now on for so many times.
     broken_store: u8,
     secrets: u8,
+    /// The chain shows the funding.
+    is_funded: bool,
 }
 
 /// Drives two holders.
@@ -63,7 +66,8 @@ struct World {
 /// Where one of the promises is broken.
 pub fn two_way(bytes: &[u8]) {
     let mut i = Input::new(bytes);
-    let mut world = World::open(i.bool());
+    let how = i.u8();
+    let mut world = if how & 2 == 0 { World::open(how & 1 == 1) } else { World::open_together(&mut i) };
     for _ in 0..ACTIONS {
         if i.is_empty() {
             break;
@@ -113,7 +117,48 @@ impl World {
         let [Effect::Send(signed)] = &effects[..] else { unreachable!() };
         let Message::FundingSigned(signed) = &**signed else { unreachable!() };
         let (first, _) = Side::new(0, pending.signed(signed).unwrap());
-        let mut world = Self { sides: [first, second], height: 100, broken_store: 0, secrets: 0 };
+        Self::funded([first, second])
+    }
+
+    /// Both put in the same, and sign for it in any weather.
+    fn open_together(i: &mut Input<'_>) -> Self {
+        let rate = FeeRate::from_sat_per_kwu(500);
+        let steps = together::open([terms(0), terms(1)], [&keys(0), &keys(1)], CAPACITY / 2, rate);
+        let [(mut first, sent), (mut second, answered)] = {
+            let [first, second] = steps;
+            [Side::new(0, first), Side::new(1, second)]
+        };
+        for (side, effects) in [(&mut second, sent), (&mut first, answered)] {
+            for effect in effects {
+                let Effect::Send(message) = effect else { unreachable!() };
+                side.inbox.push_back(message.encode().unwrap());
+            }
+        }
+        let mut world = Self { sides: [first, second], height: 100, broken_store: 0, secrets: 0, is_funded: false };
+        for _ in 0..i.u8() % 24 {
+            let who = usize::from(i.bool());
+            match i.u8() % 8 {
+                0 => {
+                    world.cut();
+                    world.connect();
+                }
+                1 => {
+                    world.kill(who);
+                    world.connect();
+                }
+                2 => world.broken_store = i.u8() % 3,
+                _ => world.deliver(who),
+            }
+        }
+        world.broken_store = 0;
+        world.run();
+        let wholes = world.sides.each_ref().map(|side| side.holder.signing().and_then(|signing| signing.whole()));
+        assert!(wholes[0].is_some() && wholes[0] == wholes[1], "they do not agree on the funding");
+        Self::funded(world.sides)
+    }
+
+    fn funded(sides: [Side; 2]) -> Self {
+        let mut world = Self { sides, height: 100, broken_store: 0, secrets: 0, is_funded: true };
         for who in [0, 1] {
             world.decide(who, |side| side.holder.funding_seen(&side.keys, &funding(side), 3));
         }
@@ -280,6 +325,9 @@ impl World {
     fn connect(&mut self) {
         for who in [0, 1] {
             self.decide(who, |side| side.holder.connected(&side.keys, true));
+            if !self.is_funded {
+                continue;
+            }
             // Whoever looks at the chain says so again: a copy may be from before.
             self.decide(who, |side| side.holder.funding_seen(&side.keys, &funding(side), 3));
         }
@@ -436,8 +484,8 @@ impl Side {
         for event in events {
             match event {
                 Event::Held(held) => self.stored.clone_from(held),
-                Event::Revoked(number, htlcs) => {
-                    self.revoked.insert(number.get(), htlcs.clone());
+                Event::Revoked(state) => {
+                    self.revoked.insert(state.number.get(), state.htlcs.clone());
                 }
             }
         }

@@ -3,7 +3,7 @@
 use bitcoin::Amount;
 use rillpay_channel::Msat;
 use rillpay_channel::budget::Limits;
-use rillpay_fuzz::{Action, Claim, ForgedToPayer, Party, Setup, play};
+use rillpay_fuzz::{Action, Claim, DiskState, ForgedToPayer, Party, Setup, play};
 
 /// A page loaded anew before it knew its deposit believed a forged payment, and with it any count of what was delivered.
 #[test]
@@ -52,5 +52,14 @@ fn a_stated_end_is_final() {
     let lie = ForgedToPayer::Attached(None, 0, true, Some(Claim::Old(0)));
     let actions =
         [Action::Watch(2), Action::Stop, Action::Exchange, Action::ForgeToPayer(lie), Action::Reload(Party::Payer, 0)];
+    play(Setup::canonical(), &actions, None);
+}
+
+/// The observer took a lie for an honest word where the disk was slow to store what came of it.
+#[test]
+fn a_lie_that_is_stored_late_is_a_lie() {
+    let (full, slow) = (Action::Disk(Party::Payee, DiskState::Full), Action::Disk(Party::Payer, DiskState::Slow));
+    let lie = Action::ForgeToPayer(ForgedToPayer::Stopped(133));
+    let actions = [full, Action::Watch(2), Action::Stop, Action::Watch(1), slow, lie];
     play(Setup::canonical(), &actions, None);
 }

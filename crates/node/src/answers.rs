@@ -9,7 +9,7 @@ pub struct ChannelInfo {
     pub id: String,
     /// The counterparty's node key.
     pub peer: String,
-    /// `opening`, `offline`, `open`, `closing`, `closed`, `closed_alone`, `fell_behind` or `spent`.
+    /// `opening`, `offline`, `open`, `closing`, `closed`, `closed_alone`, `fell_behind`, `spent` or `aborted`.
     pub state: &'static str,
     /// Whether we opened it.
     pub opener: bool,
@@ -45,7 +45,7 @@ pub struct PaidInfo {
 pub struct CloseInfo {
     /// Which channel.
     pub channel: String,
-    /// `closed`, `closed_alone`, or `closing` while payments under way end.
+    /// `closed`, `closed_alone`, `aborted` where nothing was paid, or `closing` while payments under way end.
     pub state: &'static str,
     /// The transaction that ends it.
     pub txid: Option<String>,
@@ -71,6 +71,19 @@ pub struct BalanceInfo {
     pub channels_sat: u64,
 }
 
+/// The watchtower of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TowerInfo {
+    /// Its key.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+    /// How many revoked states it has no kit for yet.
+    pub unsent: u64,
+    /// Why, if something went wrong last time.
+    pub trouble: Option<String>,
+}
+
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeInfo {
@@ -84,4 +97,6 @@ pub struct NodeInfo {
     pub peers: Vec<String>,
     /// The height of the best block.
     pub height: u32,
+    /// The watchtower, if there is one.
+    pub tower: Option<TowerInfo>,
 }

@@ -64,8 +64,27 @@ pub(crate) struct Sight {
     pub(crate) spent_by: Option<Txid>,
     /// The height that the machine was last told.
     pub(crate) height: u32,
+    /// A commitment of ours that waits, and who pays for it.
+    pub(crate) lifted: Option<Lifted>,
     /// Our transactions that take outputs, and the height at which each was broadcast.
     pub(crate) sweeps: BTreeMap<Txid, u32>,
+    /// The height at which a funding that both sign for was seen to come no more.
+    pub(crate) lost_since: Option<u32>,
+}
+
+/// A commitment of ours that waits for a block.
+#[derive(Clone)]
+pub(crate) struct Lifted {
+    pub(crate) commitment: Txid,
+    /// The height at which it, or the newest child, was broadcast.
+    pub(crate) since: u32,
+    pub(crate) child: Option<Txid>,
+}
+
+impl Lifted {
+    pub(crate) const fn new(commitment: Txid, since: u32) -> Self {
+        Self { commitment, since, child: None }
+    }
 }
 
 /// What somebody may know of a channel.
@@ -75,6 +94,8 @@ pub(crate) struct View {
     /// Both have said that the funding is deep enough.
     pub(crate) is_ready: bool,
     pub(crate) is_closing: bool,
+    /// Both sign for its funding, and not all has been signed.
+    pub(crate) is_signing: bool,
     pub(crate) is_linked: bool,
     pub(crate) balance: Amount,
     /// What was given to us and by us for good, in millisatoshi.
@@ -352,6 +373,7 @@ impl Channel {
             is_open: holder.is_open(),
             is_ready: holder.is_ready(),
             is_closing: holder.is_closing(),
+            is_signing: holder.signing().is_some_and(|signing| signing.whole().is_none()) && !holder.is_funded(),
             is_linked: false,
             balance: holder.balance()?.to_amount_floor(),
             direct: holder.direct(),
@@ -390,7 +412,7 @@ impl Channel {
                 // Also where the counterparty's own was seen and is gone again: the channel goes on in no case, so that this
                 // one will never be revoked. Whoever works with a copy has none.
                 Some(End::Failed | End::Spent) => holder.commitment(&self.keys).ok(),
-                Some(End::FellBehind) | None => None,
+                Some(End::FellBehind | End::Aborted) | None => None,
             })
         })
         .await
@@ -404,5 +426,6 @@ pub(crate) const fn name_of(end: &End) -> &'static str {
         End::Failed => "closed_alone",
         End::FellBehind => "fell_behind",
         End::Spent => "spent",
+        End::Aborted => "aborted",
     }
 }

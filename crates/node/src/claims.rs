@@ -9,14 +9,15 @@ use std::sync::Arc;
 use rillpay_chain::{Outspend, Spending as Spent, Status};
 use rillpay_channel::Code as ChannelCode;
 use rillpay_channel::bitcoin::{FeeRate, Txid, Weight};
-use rillpay_channel::fee::{Fee, RELAY, Replaced};
+use rillpay_channel::fee::{Fee, Replaced, raised};
 use rillpay_channel::revocable::claim::{Claim, sweep};
 use rillpay_channel::revocable::holder::Spending;
 use rillpay_wallet::BURIED;
 use rillpay_wallet::fees::MAX_FEE_RATE;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Lifted};
 use crate::error::Error;
+use crate::lift;
 use crate::node::{Shared, TARGET};
 use crate::watcher::broadcast;
 
@@ -75,11 +76,19 @@ pub(crate) async fn take(node: &Arc<Shared>, channel: &Channel, spent: Spent, ti
         }
     }
 
+    let lost = |lifted: &Lifted| lifted.commitment != spent.txid;
+    if channel.look(node, |_, sight| Ok(sight.lifted.as_ref().is_some_and(lost))).await? {
+        lift::let_go(node, channel).await?;
+    }
+    if !spent.status.is_confirmed() {
+        lift::lift(node, channel, &on_chain, &transaction, tip).await?;
+    }
+
     let (target, patience) = urgency(spending);
     let mut waiting: Vec<(Claim<'_>, Status)> =
         on_chain.claims(&transaction)?.into_iter().map(|claim| (claim, spent.status)).collect();
     let mut known: HashSet<_> = waiting.iter().map(|(claim, _)| claim.outpoint()).collect();
-    let mut followed = vec![];
+    let mut followed: Vec<_> = on_chain.lift(&transaction)?.iter().map(|lift| lift.anchor().script_pubkey()).collect();
     let (mut found, mut is_over) = (Found::default(), spent.status.confirmations(tip) >= BURIED);
     // When we made the newest one that is in a block: what it paid was enough.
     let mut enough = None;
@@ -116,6 +125,7 @@ pub(crate) async fn take(node: &Arc<Shared>, channel: &Channel, spent: Spent, ti
     }
     if is_over {
         tracing::info!(channel = %channel.id, "nothing is left to be done about this channel");
+        lift::let_go(node, channel).await?;
         return node.finish(channel, &followed).await;
     }
     // Nobody who cheats is to be saved by an estimate that is missing.
@@ -164,10 +174,4 @@ async fn spend(node: &Shared, channel: &Channel, claims: &[Claim<'_>], fee: Fee,
             Ok(())
         })
         .await
-}
-
-/// What is offered after a try at this rate.
-fn raised(rate: FeeRate) -> FeeRate {
-    let rate = rate.to_sat_per_kwu();
-    FeeRate::from_sat_per_kwu(rate.saturating_add(rate / 4).saturating_add(RELAY.to_sat_per_kwu()))
 }

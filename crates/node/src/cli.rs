@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::{Auth, BitcoindChain, BitcoindOptions};
 use rillpay_chain::esplora::{EsploraChain, EsploraOptions};
-use rillpay_channel::bitcoin::Network;
+use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_node::control::{self, Command as Wish};
-use rillpay_node::{Node, Options, Policy};
+use rillpay_node::{Node, Options, PeerAddress, Policy};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -52,6 +52,9 @@ enum Command {
         /// What of it is the peer's from the start.
         #[arg(long, default_value_t = 0)]
         push: u64,
+        /// The peer puts in as much, or nothing is opened.
+        #[arg(long, conflicts_with = "push")]
+        both: bool,
     },
     /// Pays over a channel, or pays a request.
     Pay {
@@ -123,6 +126,12 @@ struct Run {
     /// Confirmations before a channel is used.
     #[arg(long, default_value_t = 3)]
     depth: u32,
+    /// Put as much into a channel as the peer that opens it, up to so many satoshi.
+    #[arg(long, default_value_t = 0)]
+    match_funding: u64,
+    /// The watchtower that punishes for us while we are away: <key>@<host>:<port>.
+    #[arg(long)]
+    tower: Option<PeerAddress>,
 }
 
 /// Runs the program.
@@ -146,7 +155,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Run(options) => return serve(cli.data, *options).await,
             Command::Info => Wish::Info {},
             Command::Connect { peer } => Wish::Connect { peer },
-            Command::Open { peer, capacity, push } => Wish::Open { peer, capacity_sat: capacity, push_sat: push },
+            Command::Open { peer, capacity, push, both } => {
+                Wish::Open { peer, capacity_sat: capacity, push_sat: push, both }
+            }
             Command::Pay { to, amount: None } => Wish::PayRequest { request: to },
             Command::Pay { to, amount: Some(amount_sat) } => Wish::Pay { channel: to, amount_sat },
             Command::Request { channel, amount, memo } => Wish::Request { channel, amount_sat: amount, memo },
@@ -188,6 +199,10 @@ fn print(wish: &Wish, answer: &Value) {
             println!("websocket  {}\nheight     {}", field("websocket"), field("height"));
             for peer in answer.get("peers").and_then(Value::as_array).into_iter().flatten() {
                 println!("peer       {}", peer.as_str().unwrap_or("-"));
+            }
+            if let Some(tower) = answer.get("tower").filter(|tower| !tower.is_null()) {
+                println!("tower      {}@{}", text(tower, "id"), text(tower, "address"));
+                println!("unsent     {}  {}", text(tower, "unsent"), text(tower, "trouble"));
             }
         }
         Wish::Connect { .. } => println!("connected to {}", field("peer")),
@@ -254,7 +269,14 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
         listen: run.listen,
         words: std::env::var("RILLPAY_SEED_WORDS").ok(),
         websocket: run.websocket,
-        policy: Policy { since: run.since, delay: run.delay, depth: run.depth, ..Policy::default() },
+        policy: Policy {
+            since: run.since,
+            delay: run.delay,
+            depth: run.depth,
+            match_funding: Amount::from_sat(run.match_funding),
+            ..Policy::default()
+        },
+        tower: run.tower,
         ..Options::new(data)
     };
     let node = tokio::select! {

@@ -42,6 +42,9 @@ pub enum Command {
         capacity_sat: u64,
         /// What of it is the peer's from the start.
         push_sat: u64,
+        /// The peer puts in as much, or nothing is opened; then nothing is pushed.
+        #[serde(default)]
+        both: bool,
     },
     /// Pays the counterparty of a channel.
     Pay {
@@ -159,10 +162,15 @@ async fn carry_out(node: &Node, command: Command) -> Result<Value, Error> {
             node.connect(&peer).await?;
             Ok(json!({ "peer": peer.id.to_string() }))
         }
-        Command::Open { peer, capacity_sat, push_sat } => {
+        Command::Open { peer, capacity_sat, push_sat, both } => {
             let peer: PublicKey =
                 peer.parse().map_err(|_| Error::new(Code::InvalidCommand, "a peer is named by its key"))?;
-            said(node.open(peer, amount(capacity_sat)?, amount(push_sat)?).await?)
+            let (capacity, push) = (amount(capacity_sat)?, amount(push_sat)?);
+            match (both, push) {
+                (false, _) => said(node.open(peer, capacity, push).await?),
+                (true, Amount::ZERO) => said(node.open_both(peer, capacity).await?),
+                _ => Err(Error::new(Code::InvalidCommand, "who puts in as much is given nothing")),
+            }
         }
         Command::Pay { channel, amount_sat } => said(node.pay(&channel, amount(amount_sat)?).await?),
         Command::PayRequest { request } => said(node.pay_request(&request.parse()?).await?),

@@ -23,6 +23,8 @@ rillpay_wire::codes! {
     OpeningFailed = "opening_failed", PeerIncompatible;
     /// The peer does not answer in time.
     PeerSilent = "peer_silent", PeerMisbehaved;
+    /// The watchtower does not keep our kits.
+    TowerRefused = "tower_refused", Environment;
     /// This request was paid before.
     RequestPaid = "request_paid", Misuse;
     /// The folder, the words or the store cannot be used.

@@ -6,7 +6,7 @@ use rillpay_channel::bitcoin::Txid;
 use rillpay_channel::bitcoin::hashes::{Hash, sha256};
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::holder::Event;
-use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role};
+use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role, State};
 use rillpay_runtime::{MaybeSend, MaybeSync};
 use rillpay_wire::ChannelId;
 
@@ -53,8 +53,8 @@ pub struct Loaded {
 pub struct Change {
     /// What its holder has to know from now on; `None` where that stays.
     pub held: Option<Vec<u8>>,
-    /// The payments in commitments that are revoked by it.
-    pub revoked: Vec<(CommitmentNumber, Vec<Htlc>)>,
+    /// The states that are revoked by it.
+    pub revoked: Vec<State>,
 }
 
 impl Change {
@@ -64,7 +64,7 @@ impl Change {
         for event in events {
             match event {
                 Event::Held(held) => change.held = Some(held.clone()),
-                Event::Revoked(number, htlcs) => change.revoked.push((*number, htlcs.clone())),
+                Event::Revoked(state) => change.revoked.push(state.clone()),
             }
         }
         change
@@ -103,12 +103,12 @@ pub trait Keep: MaybeSend + MaybeSync {
     /// Replaces the wallet's record.
     async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError>;
 
-    /// Replaces the wallet's record by one that holds a funding, and gives the number of its channel to no other: our signature
-    /// for that one may leave.
-    async fn hold(&self, record: Vec<u8>, row: u32, funding: Txid) -> Result<(), StoreError>;
+    /// Replaces the wallet's record by one that holds a transaction for channel `row`, its funding above all, and gives that number
+    /// to no other channel: our signature for it may leave.
+    async fn hold(&self, record: Vec<u8>, row: u32, txid: Txid) -> Result<(), StoreError>;
 
-    /// Whether a transaction that the wallet holds is the funding of a channel of this store: others may use the same wallet.
-    fn is_funding(&self, txid: &Txid) -> Result<bool, StoreError>;
+    /// Whether a transaction that the wallet holds was made for a channel of this store: others may use the same wallet.
+    fn is_ours(&self, txid: &Txid) -> Result<bool, StoreError>;
 
     /// The peers that are to be called.
     fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError>;

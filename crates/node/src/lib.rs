@@ -20,9 +20,12 @@
 //! | [`node`](Node) | what commands can ask for |
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
-//! | `opening` | a channel before it is saved |
+//! | `opening`, `together` | a channel before it is saved: funded by one side, or by both |
+//! | `queries` | what is answered to questions about the public network |
 //! | `peer`, `links` | connections: handshake, `init`, pings, who is connected, calling again |
 //! | `watcher`, `claims` | the chain: confirmations, spends, what is taken and how its fee grows |
+//! | `signing` | the chain and a funding that both sign for |
+//! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
 //! | [`keep`] | what has to survive, and who keeps it |
 //! | `dial` | how peers are reached |
@@ -33,7 +36,9 @@
 //! | --- | --- |
 //! | `process` | the folder, and where it listens: TCP and WebSocket |
 //! | `store`, `seed` | what survives, as files |
+//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
 //! | `control` | commands over a socket in the data folder |
+//! | `testing` | the store for measurements, behind the feature of this name |
 //!
 //! A page brings its own store, its own chain and its own way to peers: `two_way` in the browser crate.
 
@@ -47,21 +52,31 @@ pub mod control;
 mod dial;
 mod error;
 pub mod keep;
+mod lift;
 mod links;
 mod node;
 mod opening;
+#[cfg(not(target_arch = "wasm32"))]
+mod outbox;
 mod peer;
 #[cfg(not(target_arch = "wasm32"))]
 mod process;
 mod purse;
+mod queries;
 pub mod request;
 #[cfg(not(target_arch = "wasm32"))]
 mod seed;
+mod signing;
 #[cfg(not(target_arch = "wasm32"))]
 mod store;
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
+pub mod testing;
+mod together;
+#[cfg(not(target_arch = "wasm32"))]
+mod tower;
 mod watcher;
 
-pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo};
+pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, TowerInfo};
 pub use dial::{Dial, Reads, Stream, Writes};
 pub use error::{Code, Error};
 pub use node::{Node, Notice, Parts, Policy, Release};

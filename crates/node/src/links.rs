@@ -45,14 +45,25 @@ impl Wire {
     }
 }
 
+/// What both sides of a connection know.
+#[derive(Clone, Copy)]
+pub(crate) struct Common {
+    /// Direct payments.
+    pub(crate) direct: bool,
+    /// Channels that both fund (`option_dual_fund`).
+    pub(crate) dual_fund: bool,
+    /// `option_anchors`.
+    pub(crate) anchors: bool,
+}
+
 /// A connection after `init`.
 pub(crate) struct Link {
     pub(crate) peer: PublicKey,
     pub(crate) wire: Wire,
     /// Completes when the connection has to end.
     pub(crate) ended: CancellationToken,
-    /// Both know direct payments.
-    pub(crate) direct: bool,
+    /// What both of us know.
+    pub(crate) knows: Common,
     /// The channel that is being opened over it.
     pub(crate) opening: tokio::sync::Mutex<Opening>,
 }
@@ -69,11 +80,12 @@ impl Links {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in. The messages for the peer come out of the receiver.
+    /// Takes a connection in, with what both know of direct payments and of anchors. The messages for the peer come out of
+    /// the receiver.
     pub(crate) fn add(
         &self,
         peer: PublicKey,
-        direct: bool,
+        knows: Common,
         parent: &CancellationToken,
     ) -> (Arc<Link>, mpsc::Receiver<Vec<u8>>) {
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -81,7 +93,7 @@ impl Links {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let wire = Wire { number, queue, cut: ended.clone() };
         let opening = tokio::sync::Mutex::new(Opening::None);
-        let link = Arc::new(Link { peer, wire, ended, direct, opening });
+        let link = Arc::new(Link { peer, wire, ended, knows, opening });
         if let Some(older) = self.lock().insert(peer, Arc::clone(&link)) {
             older.wire.cut();
         }

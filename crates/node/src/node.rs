@@ -27,10 +27,11 @@ use crate::dial::Dial;
 use crate::error::{Code, Error};
 use crate::keep::{Keep, Owner};
 use crate::links::Links;
+use crate::opening::{self, Opened};
 use crate::peer::{self, PeerAddress};
 use crate::purse::{Purse, total};
 use crate::request::PaymentRequest;
-use crate::{opening, watcher};
+use crate::watcher;
 
 /// How long a peer may take to answer what a command asked of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,12 +51,14 @@ pub struct Policy {
     pub max_delay: u16,
     /// Confirmations before a channel is used.
     pub depth: u32,
+    /// The most that we put into a channel that a peer opens: as much as the peer does, up to this.
+    pub match_funding: Amount,
 }
 
 impl Default for Policy {
-    /// The book's delay of 1000 blocks, and three confirmations.
+    /// The book's delay of 1000 blocks, and three confirmations; nothing is put into channels that others open.
     fn default() -> Self {
-        Self { since: None, delay: 1_000, max_delay: 2_016, depth: 3 }
+        Self { since: None, delay: 1_000, max_delay: 2_016, depth: 3, match_funding: Amount::ZERO }
     }
 }
 
@@ -306,15 +309,17 @@ impl Node {
     /// What it is and whom it is connected to.
     ///
     /// # Errors
-    /// What the chain said.
+    /// What chain and store said.
     pub async fn info(&self) -> Result<NodeInfo, Error> {
         let height = self.shared.chain.tip().await?.height;
         let peers = self.shared.links.peers().iter().map(ToString::to_string).collect();
         #[cfg(not(target_arch = "wasm32"))]
         let [address, websocket] = [self.address(), self.websocket()].map(|at| at.map(|at| at.to_string()));
+        #[cfg(not(target_arch = "wasm32"))]
+        let tower = self.tower().await?;
         #[cfg(target_arch = "wasm32")]
-        let [address, websocket] = [None, None];
-        Ok(NodeInfo { id: self.id().to_string(), address, websocket, peers, height })
+        let ([address, websocket], tower) = ([None, None], None);
+        Ok(NodeInfo { id: self.id().to_string(), address, websocket, peers, height, tower })
     }
 
     /// Connects to a peer, and remembers to call it again after every break and every start.
@@ -344,15 +349,34 @@ impl Node {
     /// # Errors
     /// [`Code::PeerOffline`], [`Code::Busy`], [`Code::OpeningFailed`], [`Code::PeerSilent`]; what channel, wallet and chain say.
     pub async fn open(&self, peer: PublicKey, capacity: Amount, push: Amount) -> Result<OpenInfo, Error> {
+        self.open_with(peer, (capacity, push), false).await
+    }
+
+    /// Opens a channel into which the peer puts as much as we do, or none. Where the connection breaks while it is signed for, the
+    /// next one goes on with it.
+    ///
+    /// # Errors
+    /// As [`Node::open`]; [`Code::PeerUnfit`] where the peer opens no channels of version 2.
+    pub async fn open_both(&self, peer: PublicKey, amount: Amount) -> Result<OpenInfo, Error> {
+        self.open_with(peer, (amount, Amount::ZERO), true).await
+    }
+
+    async fn open_with(
+        &self,
+        peer: PublicKey,
+        (amount, push): (Amount, Amount),
+        both: bool,
+    ) -> Result<OpenInfo, Error> {
         let node = Arc::clone(&self.shared);
         self.shared
             .detached(async move {
                 let push = Msat::from_amount(push).ok_or(Error::new(Code::InvalidCommand, "more than all money"))?;
-                let answer = opening::open(&node, &peer, (capacity, push)).await?;
+                let answer = opening::open(&node, &peer, (amount, push), both).await?;
                 let ended = || Error::new(Code::OpeningFailed, "the connection ended");
                 match timeout(PATIENCE, answer).await {
                     Ok(answer) => {
                         let opened = answer.unwrap_or_else(|_| Err(ended()))?;
+                        check_signed(&node, &opened).await?;
                         Ok(OpenInfo { channel: opened.id.to_string(), funding: opened.funding.to_string() })
                     }
                     Err(_) => {
@@ -514,7 +538,8 @@ impl Node {
         let mut channels = Amount::ZERO;
         for channel in self.shared.channels() {
             let view = channel.view(&self.shared).await?;
-            if view.end.is_none() && view.spent_by.is_none() {
+            // While a funding is signed for, its coins are those of the wallet.
+            if view.end.is_none() && view.spent_by.is_none() && !view.is_signing {
                 channels = channels.checked_add(view.balance).unwrap_or(Amount::MAX_MONEY);
             }
         }
@@ -537,5 +562,20 @@ impl Node {
             }
             _ => Err(Error::new(Code::NoSuchChannel, "there is no such channel")),
         }
+    }
+}
+
+/// Waits until both have signed for a funding that both build, or the connection ends: then it goes on with the next one.
+async fn check_signed(node: &Shared, opened: &Opened) -> Result<(), Error> {
+    let view = match node.channel(&opened.id) {
+        Some(channel) => {
+            let mut waiting = channel.waiting(PATIENCE);
+            Some(channel.wait(node, &mut waiting, |view| view.end.is_some() || !view.is_signing).await?)
+        }
+        None => None,
+    };
+    match view {
+        Some(view) if view.end != Some(End::Aborted) => Ok(()),
+        _ => Err(Error::new(Code::OpeningFailed, "the funding was given up")),
     }
 }

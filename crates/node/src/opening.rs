@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{Amount, FeeRate, OutPoint, Txid};
-use rillpay_channel::revocable::holder::{Accepted, Holder, Pending, Proposal, Step, Terms};
+use rillpay_channel::revocable::fees::ChannelType;
+use rillpay_channel::revocable::holder::funding::Negotiation;
+use rillpay_channel::revocable::holder::{Accepted, Holder, Pending, Proposal, Step, Terms, concerns};
 use rillpay_channel::revocable::{BaseKeys, Role};
 use rillpay_channel::{Fault, Msat, revocable};
 use rillpay_wire::messages::{AcceptChannel, ErrorMessage, FundingCreated, FundingSigned, OpenChannel};
@@ -22,6 +24,7 @@ use crate::error::{Code, Error, Kind};
 use crate::keep::{Change, Loaded};
 use crate::links::Link;
 use crate::node::{Shared, TARGET, random};
+use crate::together;
 
 /// The most channels with one peer.
 const MAX_CHANNELS: usize = 100;
@@ -36,7 +39,7 @@ pub(crate) struct Opened {
     pub(crate) funding: OutPoint,
 }
 
-type Reply = oneshot::Sender<Result<Opened, Error>>;
+pub(crate) type Reply = oneshot::Sender<Result<Opened, Error>>;
 
 /// Where an opening stands.
 pub(crate) enum Opening {
@@ -45,6 +48,10 @@ pub(crate) enum Opening {
     Asked(Box<Asked>),
     /// The funding is built.
     Made(Box<Made>),
+    /// We asked for a channel that both may fund.
+    AskedBoth(Box<together::Asked>),
+    /// Both build its funding.
+    Building(Box<together::Building>),
     /// The peer asked, and we accepted.
     Accepted(Box<(Accepted, BaseKeys, u32, ChannelId)>),
 }
@@ -68,31 +75,42 @@ pub(crate) struct Made {
 }
 
 /// The terms of our side.
-async fn terms(node: &Shared, link: &Link) -> Result<Terms, Error> {
+pub(crate) async fn terms(node: &Shared, link: &Link) -> Result<Terms, Error> {
     let payout = node.purse.address().await?.script_pubkey();
     let policy = &node.policy;
     Ok(Terms {
         delay: policy.delay,
         max_delay: policy.max_delay.max(policy.delay),
         depth: policy.depth,
-        direct: link.direct,
+        direct: link.knows.direct,
+        channel_type: if link.knows.anchors { ChannelType::Anchors } else { ChannelType::StaticRemoteKey },
         ..Terms::new(node.chain.network(), payout)
     })
 }
 
-/// Asks the peer for a channel; the answer comes through the receiver.
+/// Asks the peer for a channel; the answer comes through the receiver. `both`: only one into which the peer puts as much.
 pub(crate) async fn open(
     node: &Shared,
     peer: &PublicKey,
     (capacity, push): (Amount, Msat),
+    both: bool,
 ) -> Result<oneshot::Receiver<Result<Opened, Error>>, Error> {
     let link = node.links.get(peer).ok_or(Error::new(Code::PeerOffline, "the peer is not connected"))?;
+    // Whoever has agreed on version 2 opens with nothing else (BOLT 2); only that it has no place for what is pushed.
+    match (link.knows.dual_fund, both) {
+        (true, _) if push == Msat::ZERO => {
+            let least = if both { capacity } else { Amount::ZERO };
+            return together::open(node, &link, (capacity, least)).await;
+        }
+        (_, true) => return Err(Error::new(Code::PeerUnfit, "the peer funds no channel together with others")),
+        (_, false) => {}
+    }
     let terms = terms(node, &link).await?;
     let rate = node.rate(TARGET).await?;
     // Before the peer is asked, which answers within seconds: the funding is built from what was seen here.
     node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
     node.purse.check(capacity, rate).await?;
-    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates);
+    let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates(terms.channel_type));
     let keys = BaseKeys::from_seed(&node.seed, row)?;
     let (proposal, message) = Proposal::new(terms, &keys, nonce, (capacity, push), rate.clamp(least, most))?;
     let (reply, answer) = oneshot::channel();
@@ -130,6 +148,30 @@ pub(crate) async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message)
             created(node, link, *accepted, &message).await
         }
         (Message::FundingSigned(message), Opening::Made(made)) => signed(node, link, *made, &message).await,
+        (Message::OpenChannel2(message), Opening::None | Opening::Accepted(_)) => {
+            match together::asked(node, link, &message).await {
+                Ok((state, answer)) => {
+                    *opening = state;
+                    link.wire.send(&answer);
+                }
+                Err(error) => refuse(link, message.temporary_channel_id, &error),
+            }
+        }
+        (Message::OpenChannel2(message), other) => {
+            *opening = other;
+            refuse(link, message.temporary_channel_id, &Error::new(Code::Busy, "one channel after the other"));
+        }
+        (Message::AcceptChannel2(message), Opening::AskedBoth(asked)) => {
+            *opening = together::accepted(link, *asked, &message);
+        }
+        (Message::TxAbort(message), Opening::Building(building)) if building.id() == message.channel_id => {
+            together::gave_up(link, *building, &message);
+        }
+        (message, Opening::Building(building)) if concerns(&message) == Some(building.id()) => {
+            *opening = together::turn(node, link, *building, &message).await;
+        }
+        // What was on its way when a building was given up, and the answer to that.
+        (message, other) if concerns(&message).is_some() => *opening = other,
         (_, other) => {
             *opening = other;
             crate::peer::warn(link, ChannelId::ALL, "nothing is being opened that this belongs to");
@@ -139,16 +181,20 @@ pub(crate) async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message)
     Ok(())
 }
 
-fn refuse(link: &Link, channel_id: ChannelId, error: &Error) {
+pub(crate) fn refuse(link: &Link, channel_id: ChannelId, error: &Error) {
     tracing::warn!(peer = %link.peer, code = error.code(), "an opening fails: {error}");
-    // What the peer did wrong is for its eyes, what ails us is not.
-    let is_its = matches!(error.fault(), Fault::PeerMisbehaved | Fault::PeerIncompatible);
-    let text = if is_its { error.to_string() } else { "not now".to_owned() };
-    link.wire.send(&ErrorMessage::new(channel_id, text).into());
+    link.wire.send(&ErrorMessage::new(channel_id, told(error)).into());
 }
 
-/// The peer wants a channel with us.
-async fn accept(node: &Shared, link: &Link, message: &OpenChannel) -> Result<(Opening, Message), Error> {
+/// What a peer is told of an error.
+pub(crate) fn told(error: &Error) -> String {
+    // What the peer did wrong is for its eyes, what ails us is not.
+    let is_its = matches!(error.fault(), Fault::PeerMisbehaved | Fault::PeerIncompatible);
+    if is_its { error.to_string() } else { "not now".to_owned() }
+}
+
+/// Refuses more channels than we can have.
+pub(crate) async fn check_room(node: &Shared, link: &Link) -> Result<(), Error> {
     if node.channels_with(&link.peer).len() >= MAX_CHANNELS {
         return Err(rillpay_channel::Error::new(rillpay_channel::Code::RateLimited, "too many channels").into());
     }
@@ -163,6 +209,12 @@ async fn accept(node: &Shared, link: &Link, message: &OpenChannel) -> Result<(Op
         let text = "too many channels wait for their funding";
         return Err(rillpay_channel::Error::new(rillpay_channel::Code::RateLimited, text).into());
     }
+    Ok(())
+}
+
+/// The peer wants a channel with us.
+async fn accept(node: &Shared, link: &Link, message: &OpenChannel) -> Result<(Opening, Message), Error> {
+    check_room(node, link).await?;
     let (terms, row) = (terms(node, link).await?, node.new_row());
     let keys = BaseKeys::from_seed(&node.seed, row)?;
     let (accepted, answer) = Accepted::new(terms, &keys, message)?;
@@ -231,7 +283,13 @@ async fn created(
     }
 }
 
-async fn create(node: &Arc<Shared>, link: &Link, keys: BaseKeys, row: u32, step: Step) -> Result<Opened, Error> {
+pub(crate) async fn create(
+    node: &Arc<Shared>,
+    link: &Link,
+    keys: BaseKeys,
+    row: u32,
+    step: Step,
+) -> Result<Opened, Error> {
     let since = node.chain.tip().await?.height;
     let (peer, mut held) = (link.peer, vec![]);
     let saved = step
@@ -262,6 +320,13 @@ pub(crate) async fn abort(node: &Shared, link: &Link, why: &str) {
     let failed = || Err(Error::new(Code::OpeningFailed, why));
     match std::mem::replace(&mut *link.opening.lock().await, Opening::None) {
         Opening::Asked(asked) => drop(asked.reply.send(failed())),
+        Opening::AskedBoth(asked) => drop(asked.reply.send(failed())),
+        Opening::Building(building) => {
+            link.wire.send(&Negotiation::abort(building.id(), why));
+            if let Some(reply) = building.reply {
+                let _ = reply.send(failed());
+            }
+        }
         Opening::Made(made) => {
             if let Err(error) = node.purse.release(node.store.as_ref(), &made.txid).await {
                 tracing::error!(txid = %made.txid, %error, "the coins of a funding stay held");

@@ -8,6 +8,7 @@ use rillpay_channel::bitcoin::Network;
 use rillpay_channel::bitcoin::constants::ChainHash;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::holder::concerns;
+use rillpay_channel::revocable::holder::funding::Negotiation;
 use rillpay_runtime::time::{Duration, Instant, sleep, timeout};
 use rillpay_transport::EphemeralKey;
 use rillpay_transport::connection::{Connection, Incoming, Outgoing};
@@ -17,8 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::dial::{Reads, Stream, Writes};
 use crate::error::{Code, Error};
-use crate::links::Link;
+use crate::links::{Common, Link};
 use crate::node::{Notice, Shared};
+use crate::queries;
 
 /// How long a call, its handshake and its `init` may take, each.
 const GREETING: Duration = Duration::from_secs(10);
@@ -65,20 +67,26 @@ impl fmt::Display for PeerAddress {
 
 /// A connection whose both sides have introduced themselves.
 pub(crate) struct Session {
-    incoming: Incoming<Reads>,
-    outgoing: Outgoing<Writes>,
+    pub(crate) incoming: Incoming<Reads>,
+    pub(crate) outgoing: Outgoing<Writes>,
     pub(crate) remote: PublicKey,
-    direct: bool,
+    /// What both of us know.
+    knows: Common,
+    /// It keeps kits for us; a page leaves none.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) is_tower: bool,
 }
 
 /// What this node can do.
 fn features() -> Features {
     Features::default()
         .with_optional(Feature::DataLossProtect)
+        .with_optional(Feature::GossipQueries)
         .with_required(Feature::StaticRemotekey)
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
         .with_optional(Feature::ShutdownAnysegwit)
+        .with_optional(Feature::DualFund)
         .with_optional(Feature::ChannelType)
         .with_bit(DIRECT_PAYMENTS)
 }
@@ -122,7 +130,7 @@ async fn greet(connection: Connection<Reads, Writes>, network: Network) -> Resul
     let refusal = match (features().check_peer(&theirs.features), &theirs.tlvs.networks) {
         (Err(error), _) => Some(error.to_string()),
         (Ok(()), Some(networks)) if !networks.0.is_empty() && !networks.0.contains(&chain) => {
-            Some("is on another network".to_owned())
+            Some("the peer is on another network".to_owned())
         }
         _ => None,
     };
@@ -130,21 +138,33 @@ async fn greet(connection: Connection<Reads, Writes>, network: Network) -> Resul
         if let Ok(bytes) = Message::from(Warning::new(ChannelId::ALL, text.as_str())).encode() {
             let _ = timeout(FAREWELL, outgoing.send(&bytes)).await;
         }
-        return Err(unfit(&text));
+        return Err(Error::new(Code::PeerUnfit, text));
     }
-    let direct = theirs.features.has_bit(DIRECT_PAYMENTS);
-    Ok(Session { incoming, outgoing, remote, direct })
+    let both_know = |feature| features().negotiated(&theirs.features, feature);
+    let knows = Common {
+        direct: theirs.features.has_bit(DIRECT_PAYMENTS),
+        dual_fund: both_know(Feature::DualFund),
+        anchors: both_know(Feature::Anchors),
+    };
+    Ok(Session {
+        incoming,
+        outgoing,
+        remote,
+        knows,
+        #[cfg(not(target_arch = "wasm32"))]
+        is_tower: theirs.features.has_bit(rillpay_wire::messages::JUSTICE_KITS),
+    })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
 pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio::sync::oneshot::Sender<()>>) {
-    let Session { mut incoming, outgoing, remote, direct } = session;
-    let (link, messages) = node.links.add(remote, direct, &node.shutdown);
+    let Session { mut incoming, outgoing, remote, knows, .. } = session;
+    let (link, messages) = node.links.add(remote, knows, &node.shutdown);
     tracing::info!(peer = %remote, "connected");
     let writer = write(outgoing, messages);
     let talk = async {
         for channel in node.channels_with(&remote) {
-            if let Err(error) = channel.connected(&node, link.wire.clone(), direct).await {
+            if let Err(error) = channel.connected(&node, link.wire.clone(), knows.direct).await {
                 tracing::warn!(channel = %channel.id, %error, "the channel is not taken up");
             }
         }
@@ -227,10 +247,17 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
     let number = link.wire.number;
     match message {
         Message::Ping(ping) => {
-            // Whoever does not read its answers gets no more of them.
-            if let Some(pong) = ping.pong().filter(|_| link.wire.is_heard()) {
-                link.wire.send(&pong.into());
+            if let Some(pong) = ping.pong() {
+                reply(link, &pong.into());
             }
+            Ok(())
+        }
+        Message::QueryChannelRange(query) => {
+            reply(link, &queries::channels_in(&query));
+            Ok(())
+        }
+        Message::QueryShortChannelIds(query) => {
+            reply(link, &queries::about(&query));
             Ok(())
         }
         Message::Init(_) => {
@@ -240,7 +267,14 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
         Message::OpenChannel(_)
         | Message::AcceptChannel(_)
         | Message::FundingCreated(_)
-        | Message::FundingSigned(_) => {
+        | Message::FundingSigned(_)
+        | Message::OpenChannel2(_)
+        | Message::AcceptChannel2(_)
+        | Message::TxAddInput(_)
+        | Message::TxAddOutput(_)
+        | Message::TxRemoveInput(_)
+        | Message::TxRemoveOutput(_)
+        | Message::TxComplete(_) => {
             // Not broken off when the connection ends: the channel may be stored by then.
             let (on, over) = (Arc::clone(node), Arc::clone(link));
             node.detached(async move { crate::opening::hear(&on, &over, message).await }).await
@@ -265,12 +299,25 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
                 Message::Warning(warning) => {
                     tracing::warn!(peer = %link.peer, "the peer warns: {}", warning.text().unwrap_or("(unreadable)"));
                 }
+                // Of a funding that is being built, or was.
+                Message::TxAbort(_) => return crate::opening::hear(node, link, message).await,
+                // It can forget a funding that we have given up.
+                Message::ChannelReestablish(message) if message.tlvs.next_funding.is_some() => {
+                    link.wire.send(&Negotiation::abort(id, "no such channel"));
+                }
                 _ => {
                     link.wire.send(&ErrorMessage::new(id, "no such channel").into());
                 }
             }
             Ok(())
         }
+    }
+}
+
+/// Answers a question. Whoever does not read its answers gets no more of them.
+fn reply(link: &Link, message: &Message) {
+    if link.wire.is_heard() {
+        link.wire.send(message);
     }
 }
 

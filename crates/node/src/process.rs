@@ -21,12 +21,15 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
+use crate::answers::TowerInfo;
 use crate::dial::{Dial, Stream};
 use crate::error::{Code, Error};
 use crate::keep::Keep;
 use crate::node::{Node, Parts, Policy, Shared, begin};
+use crate::peer::PeerAddress;
 use crate::store::Store;
-use crate::{peer, seed};
+use crate::tower::Tower;
+use crate::{peer, seed, tower};
 
 /// How many callers may be introducing themselves at a time.
 const GREETINGS: usize = 64;
@@ -50,13 +53,15 @@ pub struct Options {
     pub words: Option<String>,
     /// What it agrees to.
     pub policy: Policy,
+    /// Who punishes for us while we are away.
+    pub tower: Option<PeerAddress>,
 }
 
 impl Options {
     /// A node that listens nowhere.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        let (data_dir, listen, websocket, words) = (data_dir.into(), None, None, None);
-        Self { data_dir, listen, websocket, words, policy: Policy::default() }
+        let (data_dir, listen, websocket, words, tower) = (data_dir.into(), None, None, None, None);
+        Self { data_dir, listen, websocket, words, policy: Policy::default(), tower }
     }
 }
 
@@ -65,6 +70,7 @@ pub(crate) struct Place {
     data_dir: PathBuf,
     address: Option<SocketAddr>,
     websocket: Option<SocketAddr>,
+    tower: Option<Arc<Tower>>,
 }
 
 impl Node {
@@ -73,13 +79,14 @@ impl Node {
     /// # Errors
     /// [`Code::Folder`], [`Code::StoreFailed`], or what the chain said; nothing runs then.
     pub async fn start(options: Options, chain: Arc<dyn Chain>) -> Result<Self, Error> {
-        let Options { data_dir, listen: at, websocket, words, policy } = options;
+        let Options { data_dir, listen: at, websocket, words, policy, tower } = options;
         let folder = |error: std::io::Error| Error::new(Code::Folder, format!("{}: {error}", data_dir.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(folder)?;
         // One that was there before may have been open to others.
         std::fs::set_permissions(&data_dir, Permissions::from_mode(0o700)).map_err(folder)?;
         let lock = take_folder(&data_dir)?;
-        let store = Store::open(&data_dir.join("node.sqlite"))?;
+        let store = Store::open(&data_dir.join("node.sqlite"))?.with_outbox(tower.is_some());
+        let tower = tower.map(|at| Arc::new(Tower::new(at, store.clone())));
         let is_new = store.owner()?.is_none();
         let seed = seed::load(words.as_deref(), &data_dir.join("seed.words"), chain.network(), is_new)?;
         let parts = Parts {
@@ -97,7 +104,10 @@ impl Node {
         let shared = begin(parts).await?;
         let address = listen(&shared, at, |stream| Box::pin(plain(stream))).await?;
         let websocket = listen(&shared, websocket, |stream| Box::pin(upgraded(stream))).await?;
-        Ok(Self { shared, place: Arc::new(Place { data_dir, address, websocket }) })
+        if let Some(tower) = &tower {
+            shared.spawn(tower::run(Arc::clone(&shared), Arc::clone(tower)));
+        }
+        Ok(Self { shared, place: Arc::new(Place { data_dir, address, websocket, tower }) })
     }
 
     /// Where it listens.
@@ -108,6 +118,14 @@ impl Node {
     /// Where it listens for WebSockets.
     pub fn websocket(&self) -> Option<SocketAddr> {
         self.place.websocket
+    }
+
+    /// What may be known of its watchtower.
+    pub(crate) async fn tower(&self) -> Result<Option<TowerInfo>, Error> {
+        match &self.place.tower {
+            Some(tower) => Ok(Some(tower.info().await?)),
+            None => Ok(None),
+        }
     }
 
     /// Where its folder is.

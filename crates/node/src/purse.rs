@@ -3,9 +3,11 @@
 use rillpay_chain::{Chain, ScriptHash, Status as ChainStatus};
 use rillpay_channel::bitcoin::hashes::Hash;
 use rillpay_channel::bitcoin::{
-    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash,
+    Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash, Witness,
 };
+use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::Seed;
+use rillpay_channel::revocable::holder::funding::{Coin, Stake, Unsigned};
 use rillpay_wallet::look::PAGE;
 use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
@@ -81,8 +83,7 @@ impl Purse {
 
     /// Whether there is enough for an output of a funding.
     pub(crate) async fn check(&self, value: Amount, rate: FeeRate) -> Result<(), Error> {
-        // Of the same size as the output will have.
-        let to = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let to = any_funding();
         let order = Order { to, what: What::Amount(value), rate, later: true };
         self.wallet.lock().await.quote(&order)?;
         Ok(())
@@ -111,6 +112,37 @@ impl Purse {
         Ok((built.txid, OutPoint { txid: built.txid, vout }))
     }
 
+    /// Coins for our part of a funding that is built together with a peer. They are not held.
+    pub(crate) async fn offer(&self, amount: Amount, rate: FeeRate) -> Result<Stake, Error> {
+        let output = TxOut { value: amount, script_pubkey: any_funding() };
+        let offer = self.wallet.lock().await.offer(&output, rate)?;
+        let coin = |(transaction, vout)| Coin { transaction, vout, witness: WITNESS };
+        Ok(Stake { amount, coins: offer.coins.into_iter().map(coin).collect(), change: offer.change })
+    }
+
+    /// Signs for our part of the funding of channel `row`, and holds its coins.
+    pub(crate) async fn join(&self, store: &dyn Keep, unsigned: &Unsigned, row: u32) -> Result<Vec<Witness>, Error> {
+        let ours: Vec<_> = unsigned.ours().collect();
+        if ours.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut wallet = self.wallet.lock().await;
+        let witnesses = wallet.join(unsigned.transaction(), &ours)?;
+        let txid = unsigned.transaction().compute_txid();
+        if let Err(error) = store.hold(wallet.record(), row, txid).await {
+            wallet.release(&txid)?;
+            return Err(error.into());
+        }
+        Ok(witnesses)
+    }
+
+    /// Both have signed a funding: from now on it is broadcast until it is seen.
+    pub(crate) async fn complete(&self, store: &dyn Keep, transaction: &Transaction) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        wallet.complete(transaction)?;
+        Ok(store.set_wallet(wallet.record()).await?)
+    }
+
     /// A funding that will never be broadcast.
     pub(crate) async fn release(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
@@ -118,16 +150,45 @@ impl Purse {
         Ok(store.set_wallet(wallet.record()).await?)
     }
 
-    /// The fundings that were built and not sent.
+    /// Brings money along to a transaction with `value` in its inputs: the coins are held for it, and it is signed. It takes the place
+    /// of others that were made so, for channel `row`.
+    pub(crate) async fn support(
+        &self,
+        store: &dyn Keep,
+        row: u32,
+        (base, value): (&Transaction, Amount),
+        fee: &Fee,
+        replaces: &[Txid],
+        sign: impl FnOnce(&mut Transaction) -> Result<(), Error>,
+    ) -> Result<Transaction, Error> {
+        let mut wallet = self.wallet.lock().await;
+        let mut transaction = wallet.support(base, value, fee, replaces)?;
+        sign(&mut transaction)?;
+        wallet.supported(transaction.clone(), replaces)?;
+        store.hold(wallet.record(), row, transaction.compute_txid()).await?;
+        Ok(transaction)
+    }
+
+    /// What was brought along is not needed any more, or is in a block.
+    pub(crate) async fn let_go(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
+        let mut wallet = self.wallet.lock().await;
+        if wallet.held().iter().any(|held| held.compute_txid() == *txid) {
+            wallet.release(txid)?;
+            store.set_wallet(wallet.record()).await?;
+        }
+        Ok(())
+    }
+
+    /// The transactions that were built for channels and not sent.
     pub(crate) async fn held(&self, store: &dyn Keep) -> Result<Vec<Txid>, Error> {
         let held: Vec<_> = self.wallet.lock().await.held().into_iter().map(Transaction::compute_txid).collect();
-        let mut fundings = vec![];
+        let mut ours = vec![];
         for txid in held {
-            if store.is_funding(&txid)? {
-                fundings.push(txid);
+            if store.is_ours(&txid)? {
+                ours.push(txid);
             }
         }
-        Ok(fundings)
+        Ok(ours)
     }
 
     /// The channel of this funding is stored: from now on it is broadcast until it is seen.
@@ -141,6 +202,14 @@ impl Purse {
     pub(crate) async fn unseen(&self) -> Vec<Transaction> {
         self.wallet.lock().await.unseen().into_iter().cloned().collect()
     }
+}
+
+/// The weight of the witness of one of our coins: a signature with a low R, and a key.
+const WITNESS: u64 = 107;
+
+/// Of the same size as a funding output will have.
+fn any_funding() -> ScriptBuf {
+    ScriptBuf::new_p2wsh(&WScriptHash::all_zeros())
 }
 
 /// A page of an address's history, as the wallet wants it.

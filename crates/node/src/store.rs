@@ -6,6 +6,7 @@
 //! channel   what a holder has to know, with the version that every change names and raises
 //! revoked   the payments in revoked commitments, for the channel's whole life
 //! paid      requests that were paid
+//! outbox    what a watchtower is still to be told (`outbox`)
 //! ```
 //!
 //! **Fencing.** A change that names another version than the row's fails ([`StoreError::Conflict`]): a second writer made
@@ -23,8 +24,10 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::{CommitmentNumber, Htlc};
 use rillpay_wire::ChannelId;
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::Notify;
 
 use crate::keep::{Change, Keep, Loaded, Owner, StoreError, decode, encode};
+use crate::outbox;
 
 /// The version of the tables, in SQLite's `user_version`.
 const VERSION: i32 = 1;
@@ -76,6 +79,8 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Arc<Mutex<Option<Connection>>>,
+    /// Told of new letters, where there is a tower.
+    outbox: Option<Arc<Notify>>,
 }
 
 impl Store {
@@ -93,11 +98,25 @@ impl Store {
             VERSION => {}
             other => return Err(StoreError::Version(other)),
         }
-        Ok(Self { db: Arc::new(Mutex::new(Some(db))) })
+        db.execute_batch(outbox::TABLE)?;
+        Ok(Self { db: Arc::new(Mutex::new(Some(db))), outbox: None })
+    }
+
+    /// Keeps what is revoked for a watchtower from now on, or does not.
+    pub(crate) fn with_outbox(self, has_tower: bool) -> Self {
+        Self { outbox: has_tower.then(Arc::default), ..self }
+    }
+
+    /// Completes when there is something new to tell the tower; it may have been told already.
+    pub(crate) async fn new_letters(&self) {
+        match &self.outbox {
+            Some(outbox) => outbox.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits for the disk away from the async threads.
-    async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -106,7 +125,7 @@ impl Store {
         joined.unwrap_or_else(|_| Err(StoreError::Failed("the work broke off".to_owned())))
     }
 
-    fn now<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn now<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         // A panic left no transaction open: dropping one rolls it back.
         let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         work(db.as_mut().ok_or(StoreError::Closed)?)
@@ -157,7 +176,7 @@ impl Keep for Store {
     }
 
     /// The wallet is this node's alone.
-    fn is_funding(&self, _: &Txid) -> Result<bool, StoreError> {
+    fn is_ours(&self, _: &Txid) -> Result<bool, StoreError> {
         Ok(true)
     }
 
@@ -212,34 +231,15 @@ impl Keep for Store {
         since: u32,
         change: Change,
     ) -> Result<(), StoreError> {
-        self.run(move |db| {
-            let held = change.held.ok_or(StoreError::Corrupted("a channel without a state"))?;
-            let values = params![row, id.0, peer.serialize(), since, held];
-            db.execute("INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, 1, ?)", values)?;
-            Ok(())
-        })
-        .await
+        self.run(move |db| create(db, row, id, peer, since, change)).await
     }
 
     async fn write(&self, row: u32, version: i64, change: Change, pays: Option<[u8; 16]>) -> Result<(), StoreError> {
+        let outbox = self.outbox.clone().filter(|_| !change.revoked.is_empty());
         self.run(move |db| {
-            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let next = version.saturating_add(1);
-            let sql = "UPDATE channel SET held = COALESCE(?, held), version = ? WHERE row = ? AND version = ?";
-            if transaction.execute(sql, params![change.held, next, row, version])? != 1 {
-                return Err(StoreError::Conflict);
-            }
-            for (number, htlcs) in &change.revoked {
-                let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX), encode(htlcs)];
-                transaction.execute("INSERT OR REPLACE INTO revoked (row, number, htlcs) VALUES (?, ?, ?)", values)?;
-            }
-            if let Some(request) = pays {
-                let sql = "INSERT OR IGNORE INTO paid (request, row) VALUES (?, ?)";
-                if transaction.execute(sql, params![request, row])? != 1 {
-                    return Err(StoreError::Paid);
-                }
-            }
-            Ok(transaction.commit()?)
+            write(db, row, version, change, pays, outbox.is_some())?;
+            outbox.iter().for_each(|outbox| outbox.notify_one());
+            Ok(())
         })
         .await
     }
@@ -261,12 +261,66 @@ impl Keep for Store {
     }
 
     async fn set_over(&self, row: u32) -> Result<(), StoreError> {
+        let outbox = self.outbox.clone();
         self.run(move |db| {
-            db.execute("UPDATE channel SET over = 1 WHERE row = ?", [row])?;
+            let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute("UPDATE channel SET over = 1 WHERE row = ?", [row])?;
+            if outbox.is_some() {
+                outbox::over(&transaction, row)?;
+            }
+            transaction.commit()?;
+            outbox.iter().for_each(|outbox| outbox.notify_one());
             Ok(())
         })
         .await
     }
+}
+
+pub(crate) fn create(
+    db: &mut Connection,
+    row: u32,
+    id: ChannelId,
+    peer: PublicKey,
+    since: u32,
+    change: Change,
+) -> Result<(), StoreError> {
+    let held = change.held.ok_or(StoreError::Corrupted("a channel without a state"))?;
+    let values = params![row, id.0, peer.serialize(), since, held];
+    db.execute("INSERT INTO channel (row, id, peer, since, version, held) VALUES (?, ?, ?, ?, 1, ?)", values)?;
+    Ok(())
+}
+
+/// With `has_tower` what a watchtower is to be told, too.
+pub(crate) fn write(
+    db: &mut Connection,
+    row: u32,
+    version: i64,
+    change: Change,
+    pays: Option<[u8; 16]>,
+    has_tower: bool,
+) -> Result<(), StoreError> {
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let next = version.saturating_add(1);
+    let sql = "UPDATE channel SET held = COALESCE(?, held), version = ? WHERE row = ? AND version = ?";
+    if transaction.execute(sql, params![change.held, next, row, version])? != 1 {
+        return Err(StoreError::Conflict);
+    }
+    for state in &change.revoked {
+        if !state.htlcs.is_empty() {
+            let values = params![row, i64::try_from(state.number.get()).unwrap_or(i64::MAX), encode(&state.htlcs)];
+            transaction.execute("INSERT OR REPLACE INTO revoked (row, number, htlcs) VALUES (?, ?, ?)", values)?;
+        }
+        if has_tower {
+            outbox::revoked(&transaction, row, state)?;
+        }
+    }
+    if let Some(request) = pays {
+        let sql = "INSERT OR IGNORE INTO paid (request, row) VALUES (?, ?)";
+        if transaction.execute(sql, params![request, row])? != 1 {
+            return Err(StoreError::Paid);
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 type Raw = (u32, Vec<u8>, u32, i64, Vec<u8>);
@@ -286,8 +340,9 @@ fn key_of(bytes: &[u8]) -> Result<PublicKey, StoreError> {
 #[cfg(test)]
 mod tests {
     use rillpay_channel::Msat;
+    use rillpay_channel::bitcoin::FeeRate;
     use rillpay_channel::bitcoin::hashes::{Hash, sha256};
-    use rillpay_channel::revocable::Role;
+    use rillpay_channel::revocable::{Role, State};
 
     use super::*;
 
@@ -331,7 +386,9 @@ mod tests {
             expiry,
         };
         let (number, htlcs) = (CommitmentNumber::FIRST, vec![htlc(Role::Opener, 1), htlc(Role::Accepter, u32::MAX)]);
-        let change = Change { held: None, revoked: vec![(number, htlcs.clone())] };
+        let (fee_rate, rest) = (FeeRate::from_sat_per_kwu(253), Msat::new(7_000).unwrap());
+        let state = State { number, fee_rate, opener: rest, accepter: Msat::ZERO, htlcs: htlcs.clone() };
+        let change = Change { held: None, revoked: vec![state] };
         store.write(3, 1, change, None).await.unwrap();
         assert_eq!(store.revoked(3, number).unwrap(), htlcs);
         assert_eq!(store.revoked(4, number).unwrap(), []);

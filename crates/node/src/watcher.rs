@@ -3,7 +3,7 @@
 //! ```text
 //!   funding deep enough, and as agreed ──> funding_seen        a new block ──> at_height, update_fee
 //!   funding spent ──> `claims`             ended, not spent  ──> the closing transaction or commitment, again
-//!   a funding that is held, its channel stored ──> broadcast, again until it is seen
+//!   a funding that is held, its channel stored ──> broadcast, again until it is seen; that of both: `signing`
 //! ```
 
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use std::sync::Arc;
 use rillpay_chain::{Chain, Outspend};
 use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::revocable::Role;
+use rillpay_channel::revocable::holder::funding::Signing;
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
 use rillpay_runtime::time::{Duration, sleep};
 
 use crate::channel::Channel;
-use crate::claims;
 use crate::error::{Error, Kind};
 use crate::node::{Notice, Shared, TARGET};
+use crate::{claims, signing};
 
 /// A pass is made at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// The pause after a failed pass.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many blocks a peer has to fund the channel that it opened.
-const UNFUNDED: u32 = 2_016;
+pub(crate) const UNFUNDED: u32 = 2_016;
 /// The first look, before anybody is talked to. A chain that cannot be asked is waited for.
 pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
     // A funding without a channel: the counterparty never signed, and it will never be broadcast.
@@ -111,8 +112,13 @@ async fn pass(node: &Arc<Shared>, looked_at: &mut Option<u32>) -> Result<(), Err
 async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Result<(), Error> {
     let channels = node.channels();
     for txid in node.purse.held(node.store.as_ref()).await? {
-        if channels.iter().any(|channel| channel.funding.txid == txid) {
-            node.purse.send(node.store.as_ref(), &txid).await?;
+        let Some(channel) = channels.iter().find(|channel| channel.funding.txid == txid) else { continue };
+        let signing = channel.look(node, |holder, _| Ok(holder.signing().cloned())).await?;
+        match signing.as_ref().map(Signing::whole) {
+            None => node.purse.send(node.store.as_ref(), &txid).await?,
+            Some(Some(transaction)) => node.purse.complete(node.store.as_ref(), transaction).await?,
+            // Not signed by both yet.
+            Some(None) => {}
         }
     }
     for transaction in node.purse.unseen().await {
@@ -141,6 +147,9 @@ pub(crate) async fn broadcast(node: &Shared, transaction: &Transaction) -> Resul
 }
 
 async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), Error> {
+    if signing::tend(node, channel, tip).await? {
+        return Ok(());
+    }
     if let Outspend::Spent(spending) = node.chain.outspend(&channel.funding).await? {
         return claims::take(node, channel, spending, tip).await;
     }
@@ -152,7 +161,12 @@ async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), 
         })
         .await?;
     if let Some(transaction) = channel.to_broadcast(node).await? {
-        broadcast(node, &transaction).await?;
+        // A commitment may need help at once.
+        if broadcast(node, &transaction).await?
+            && let Outspend::Spent(spending) = node.chain.outspend(&channel.funding).await?
+        {
+            return claims::take(node, channel, spending, tip).await;
+        }
         return Ok(());
     }
     confirm(node, channel, tip).await?;

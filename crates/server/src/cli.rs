@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use axum::Router;
 use clap::{Parser, Subcommand};
-use rillpay_server::{Config, Server, Status};
+use rillpay_server::{Config, Server, Status, Tower, TowerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +35,12 @@ enum Command {
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+    },
+    /// Watches the chain for nodes that are away, and punishes for them (docs/rillpay-tower.example.toml explains every key).
+    Tower {
+        /// The watchtower's configuration file.
+        #[arg(long)]
+        config: PathBuf,
     },
     /// Shows what is at risk, what waits to be settled and what is on its way. The server may run meanwhile.
     Status {
@@ -71,13 +77,14 @@ fn run(command: Command) -> Result<()> {
             print!("{}", Status::read(&config).context("the payments cannot be read")?);
             return Ok(());
         }
-        Command::Run { .. } | Command::Demo(_) => {}
+        Command::Run { .. } | Command::Demo(_) | Command::Tower { .. } => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
             Command::Run { config } => serve(&config).await,
             Command::Demo(options) => standalone::run(&options, ended()?).await,
+            Command::Tower { config } => watch(&config).await,
             Command::CheckConfig { .. } | Command::Status { .. } => Ok(()),
         }
     })
@@ -91,6 +98,17 @@ async fn serve(file: &Path) -> Result<()> {
     let server = Server::open(config, chain).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(server.run(listener, Router::new(), ended()?).await?)
+}
+
+async fn watch(file: &Path) -> Result<()> {
+    let config = TowerConfig::load(file)?;
+    let chain = config.backend.open().await.context("the chain cannot be asked")?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let tower = Tower::open(config, chain).await?;
+    println!("{}@{}", tower.id(), listener.local_addr()?);
+    tower.run(listener, ended()?).await;
+    Ok(())
 }
 
 /// Completes when the system asks the program to end.

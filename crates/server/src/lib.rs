@@ -30,11 +30,13 @@ mod sockets;
 mod status;
 mod store;
 mod terms;
+pub mod tower;
 mod view;
 mod watcher;
 mod watchlist;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, TowerConfig};
 pub use server::{Server, StartError, serve};
 pub use status::Status;
 pub use store::StoreError;
+pub use tower::Tower;

@@ -11,6 +11,8 @@
 //!
 //!   Wallet::build ──> held ── store the record ──> sent ── broadcast ──> seen ──> buried
 //!                      └── released                                (6 confirmations)
+//!
+//!   Wallet::offer ── (with somebody else) ── Wallet::join ──> held ── all have signed ──> complete, as sent
 //! ```
 //!
 //! | module | holds |
@@ -47,4 +49,4 @@ pub use account::{Branch, Place};
 pub use book::{Balance, Coin, Entry, Status};
 pub use error::{Code, Error};
 pub use look::{Ask, GAP_LIMIT, Look};
-pub use wallet::{BURIED, Built, Order, Wallet, What};
+pub use wallet::{BURIED, Built, Offer, Order, Wallet, What};

@@ -6,11 +6,14 @@ use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::Message;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
-use bitcoin::{ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+
+use rillpay_channel::fee::Fee;
 
 use crate::account::Account;
-use crate::book::Coin;
+use crate::book::{Coin, sum};
 use crate::error::{Code, Error};
+use crate::select::MAX_INPUTS;
 
 /// Spends coins into outputs. Each input opts in to replacement (BIP 125). Inputs and outputs are in the order of BIP 69,
 /// which tells nobody which output is the change.
@@ -39,6 +42,7 @@ pub(crate) fn spend(
     };
     let mut transaction =
         Transaction { version: Version::TWO, lock_time, input: coins.iter().map(input).collect(), output: outputs };
+    let coins: Vec<_> = coins.into_iter().enumerate().collect();
     let witnesses = sign(account, &coins, &transaction)?;
     for (input, witness) in transaction.input.iter_mut().zip(witnesses) {
         input.witness = witness;
@@ -46,15 +50,71 @@ pub(crate) fn spend(
     Ok(transaction)
 }
 
-fn sign(account: &Account, coins: &[Coin], transaction: &Transaction) -> Result<Vec<Witness>, Error> {
+/// Adds coins to a transaction until they pay its fee, the most valuable first, and change. Its own inputs, whose witnesses are
+/// as long as they will be, and outputs stay where they are.
+///
+/// # Errors
+/// [`Code::InsufficientFunds`] with what is missing, [`Code::InvalidFeeRate`] for an absurd one.
+pub(crate) fn support(
+    account: &Account,
+    base: &Transaction,
+    value: Amount,
+    mut coins: Vec<Coin>,
+    change: ScriptBuf,
+    fee: &Fee,
+) -> Result<Transaction, Error> {
+    let dust = change.minimal_non_dust();
+    let paid = sum(base.output.iter().map(|output| output.value))?;
+    let mut transaction = base.clone();
+    transaction.output.push(TxOut { value: dust, script_pubkey: change });
+    coins.sort_by_key(|coin| (coin.value, coin.outpoint));
+    let (mut chosen, mut has) = (vec![], value);
+    loop {
+        let size = u64::try_from(transaction.vsize()).unwrap_or(u64::MAX);
+        let fee = fee.of(size).ok_or(Error::new(Code::InvalidFeeRate, "the fee rate is absurd"))?;
+        let needed = sum([paid, fee, dust])?;
+        if let Some(rest) = has.checked_sub(needed) {
+            if let Some(change) = transaction.output.last_mut() {
+                change.value = sum([rest, dust])?;
+            }
+            break;
+        }
+        let Some(coin) = coins.pop().filter(|_| chosen.len() < MAX_INPUTS) else {
+            let missing = needed.checked_sub(has).unwrap_or(Amount::ZERO);
+            return Err(Error::new(Code::InsufficientFunds, "there is not enough money for this").with(missing));
+        };
+        has = sum([has, coin.value])?;
+        // As long as the signed one may become.
+        let witness = Witness::from_slice(&[&[0; 71][..], &[0; 33]]);
+        let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
+        let previous_output = coin.outpoint;
+        chosen.push((transaction.input.len(), coin));
+        transaction.input.push(TxIn { previous_output, sequence, witness, ..TxIn::default() });
+    }
+    let witnesses = sign(account, &chosen, &transaction)?;
+    for (input, witness) in transaction.input.iter_mut().skip(base.input.len()).zip(witnesses) {
+        input.witness = witness;
+    }
+    Ok(transaction)
+}
+
+/// The witnesses of these coins at these inputs.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn sign(
+    account: &Account,
+    coins: &[(usize, Coin)],
+    transaction: &Transaction,
+) -> Result<Vec<Witness>, Error> {
     let mut cache = SighashCache::new(transaction);
-    let witness = |(index, coin): (usize, &Coin)| {
+    let witness = |(index, coin): &(usize, Coin)| {
         let script = account.script(coin.place)?;
         let hash = cache
-            .p2wpkh_signature_hash(index, &script, coin.value, EcdsaSighashType::All)
+            .p2wpkh_signature_hash(*index, &script, coin.value, EcdsaSighashType::All)
             .map_err(|_| Error::new(Code::WalletTooLarge, "this transaction cannot be signed"))?;
         let (signature, key) = account.sign(coin.place, &Message::from_digest(hash.to_byte_array()))?;
         Ok(Witness::p2wpkh(&Signature::sighash_all(signature), &key.0))
     };
-    coins.iter().enumerate().map(witness).collect()
+    coins.iter().map(witness).collect()
 }

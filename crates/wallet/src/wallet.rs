@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::absolute::LockTime;
-use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use bitcoin::{
+    Address, Amount, CompressedPublicKey, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid,
+    Witness,
+};
+use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::{Seed, wallet_number};
 
 use crate::account::{Account, Branch, Place, Scripts};
@@ -12,7 +16,7 @@ use crate::error::{Code, Error, refuse};
 use crate::look::{GAP_LIMIT, Look};
 use crate::record::{Held, Record};
 use crate::select::{choose, everything};
-use crate::spend::spend;
+use crate::spend::{sign, spend, support};
 use crate::{fees, select};
 
 /// Confirmations after which a transaction that was built here, or one in its place, needs no more care.
@@ -54,6 +58,15 @@ pub struct Built {
     pub fee: Amount,
     /// What comes back.
     pub change: Option<Amount>,
+}
+
+/// Coins that would pay for our part of a transaction that is built together with somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The transactions that made them, and which outputs they are. All are in blocks.
+    pub coins: Vec<(Transaction, u32)>,
+    /// Where what is left of them goes.
+    pub change: ScriptBuf,
 }
 
 /// A BIP 84 wallet. Store [`Wallet::record`] after every change, and before anything that was built is broadcast.
@@ -292,6 +305,50 @@ impl Wallet {
         Ok(Built { transaction, txid, amount, fee: choice.fee, change: choice.change })
     }
 
+    /// Brings money along to a transaction that cannot pay its fee: confirmed coins come after its inputs, `value` of which is in
+    /// them, and change after its outputs. Its inputs have witnesses as long as the signed ones may become, and are to be signed
+    /// by whoever owns them; those of the wallet are. Transactions in `replaces`, ours from before, leave for it.
+    ///
+    /// Nothing changes here before [`Wallet::supported`].
+    ///
+    /// # Errors
+    /// [`Code::InsufficientFunds`] with what is missing, [`Code::InvalidFeeRate`] for an absurd one.
+    pub fn support(
+        &mut self,
+        base: &Transaction,
+        value: Amount,
+        fee: &Fee,
+        replaces: &[Txid],
+    ) -> Result<Transaction, Error> {
+        let stays = |txid: &Txid| !replaces.contains(txid);
+        let seen = self.seen.iter().filter(|(txid, _)| stays(txid));
+        let seen = seen.map(|(txid, seen)| (*txid, &seen.transaction, seen.status));
+        let pending = self.pending().into_iter().filter(|(txid, _)| stays(txid));
+        let pending = pending.map(|(txid, transaction)| (txid, transaction, Default::default()));
+        let held = self.held.iter().filter(|(txid, held)| !held.sent && stays(txid));
+        let locked = held.flat_map(|(_, held)| &held.transaction.input).map(|input| input.previous_output).collect();
+        let mut coins = Book::new(&self.scripts, self.tip, seen.chain(pending)).coins(&locked);
+        // A replacement must not build on anything that waits, unless what it replaces did (BIP 125).
+        coins.retain(|coin| coin.kind == Kind::Confirmed);
+        let change = self.scripts.script(self.next(Branch::Change))?;
+        support(&self.account, base, value, coins, change, fee)
+    }
+
+    /// A transaction of [`Wallet::support`] is going to be broadcast: its coins are held for it, and those of the ones that it
+    /// replaces no more. To be released when it cannot confirm any more.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn supported(&mut self, transaction: Transaction, replaces: &[Txid]) -> Result<(), Error> {
+        let place = self.next(Branch::Change);
+        let [_, handed] = &mut self.handed;
+        *handed = (*handed).max(place.index.saturating_add(1));
+        self.derive()?;
+        self.held.retain(|txid, _| !replaces.contains(txid));
+        self.held.insert(transaction.compute_txid(), Held { transaction, sent: false });
+        Ok(())
+    }
+
     /// What [`Wallet::build`] would build now; changes nothing.
     ///
     /// # Errors
@@ -301,6 +358,74 @@ impl Wallet {
         let built = self.build(order);
         (self.handed, self.held) = (handed, known);
         built
+    }
+
+    /// Coins for our part of a transaction that is built together with somebody else, enough for one that makes this output alone.
+    /// They are not held: whoever comes first with [`Wallet::build`] or [`Wallet::join`] has them.
+    ///
+    /// # Errors
+    /// As [`Wallet::build`].
+    pub fn offer(&mut self, output: &TxOut, rate: FeeRate) -> Result<Offer, Error> {
+        let rate = fees::check(rate)?;
+        let mut coins = self.coins();
+        coins.retain(|coin| coin.kind == Kind::Confirmed);
+        let choice = choose(&coins, std::slice::from_ref(output), rate)?;
+        let made = |coin: &Coin| {
+            let seen = self.seen.get(&coin.outpoint.txid).ok_or(UNKNOWN)?;
+            Ok((seen.transaction.clone(), coin.outpoint.vout))
+        };
+        let coins = choice.coins.iter().map(made).collect::<Result<_, Error>>()?;
+        let change = self.scripts.script(self.next(Branch::Change))?;
+        Ok(Offer { coins, change })
+    }
+
+    /// Signs for these coins of ours, and for nothing else, in a transaction that was built together with somebody else; holds
+    /// it. Gives the witnesses, in the order of the coins. Store the record; then either call [`Wallet::complete`] once all have
+    /// signed, or [`Wallet::release`].
+    ///
+    /// # Errors
+    /// [`Code::InsufficientFunds`] where a coin is not there to be spent any more; [`Code::UnknownTransaction`] where the
+    /// transaction does not spend one of them, or spends another one of ours.
+    pub fn join(&mut self, transaction: &Transaction, ours: &[OutPoint]) -> Result<Vec<Witness>, Error> {
+        let all = self.coins();
+        let at = |outpoint: &OutPoint| transaction.input.iter().position(|input| input.previous_output == *outpoint);
+        if all.iter().any(|coin| at(&coin.outpoint).is_some() && !ours.contains(&coin.outpoint)) {
+            return refuse(Code::UnknownTransaction, "this transaction spends more of our coins than we offered");
+        }
+        let find = |outpoint: &OutPoint| {
+            let coin = all.iter().find(|coin| coin.outpoint == *outpoint && coin.kind == Kind::Confirmed);
+            let gone = Error::new(Code::InsufficientFunds, "a coin that was offered is not free any more");
+            Ok((at(outpoint).ok_or(UNKNOWN)?, *coin.ok_or(gone)?))
+        };
+        let coins = ours.iter().map(find).collect::<Result<Vec<_>, Error>>()?;
+        let witnesses = sign(&self.account, &coins, transaction)?;
+        let mut signed = transaction.clone();
+        for ((index, _), witness) in coins.iter().zip(&witnesses) {
+            if let Some(input) = signed.input.get_mut(*index) {
+                input.witness = witness.clone();
+            }
+        }
+        for output in &signed.output {
+            if let Some(place) =
+                self.scripts.place(&output.script_pubkey).filter(|place| place.branch == Branch::Change)
+            {
+                let [_, handed] = &mut self.handed;
+                *handed = (*handed).max(place.index.saturating_add(1));
+            }
+        }
+        self.derive()?;
+        self.held.insert(signed.compute_txid(), Held { transaction: signed, sent: false });
+        Ok(witnesses)
+    }
+
+    /// All have signed what was joined: it counts from now on.
+    ///
+    /// # Errors
+    /// [`Code::UnknownTransaction`].
+    pub fn complete(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        let held = self.held.get_mut(&transaction.compute_txid()).ok_or(UNKNOWN)?;
+        *held = Held { transaction: transaction.clone(), sent: true };
+        Ok(())
     }
 
     /// A transaction that was built is being handed to the network: it counts from now on.
@@ -343,12 +468,14 @@ impl Wallet {
             .filter(|(_, held)| !held.transaction.input.iter().any(|input| spent.contains(&input.previous_output)))
             .map(|(txid, held)| (*txid, &held.transaction))
             .collect();
-        // Each of them spends what was seen or what is pending; what builds on one that is out is out, too.
+        // Each of them spends what was seen or what is pending; what builds on one that is out is out, too. Of coins that others
+        // put in nothing is known.
         loop {
-            let stands = |txid: &Txid| self.seen.contains_key(txid) || pending.contains_key(txid);
+            let is_there = |txid: &Txid| self.seen.contains_key(txid) || pending.contains_key(txid);
+            let stands = |input: &TxIn| is_there(&input.previous_output.txid) || !self.signed(input);
             let fallen: Vec<Txid> = pending
                 .iter()
-                .filter(|(_, transaction)| !transaction.input.iter().all(|input| stands(&input.previous_output.txid)))
+                .filter(|(_, transaction)| !transaction.input.iter().all(stands))
                 .map(|(txid, _)| *txid)
                 .collect();
             if fallen.is_empty() {
@@ -356,6 +483,12 @@ impl Wallet {
             }
             pending.retain(|txid, _| !fallen.contains(txid));
         }
+    }
+
+    /// Whether it was us who signed for this input.
+    fn signed(&self, input: &TxIn) -> bool {
+        let key = input.witness.last().and_then(|key| CompressedPublicKey::from_slice(key).ok());
+        key.is_some_and(|key| self.scripts.place(&ScriptBuf::new_p2wpkh(&key.wpubkey_hash())).is_some())
     }
 
     fn book(&self) -> Book<'_> {

@@ -132,6 +132,7 @@ messages! {
     UpdateFailMalformedHtlc ChannelReestablish
     ChannelAnnouncement NodeAnnouncement ChannelUpdate AnnouncementSignatures
     DirectPayment
+    TowerStore TowerForget TowerDone TowerRefused
     QueryShortChannelIds ReplyShortChannelIdsEnd QueryChannelRange ReplyChannelRange GossipTimestampFilter
 }
 

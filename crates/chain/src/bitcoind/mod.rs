@@ -38,7 +38,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, Txid};
+use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, TxOut, Txid};
 use tokio::sync::watch;
 
 use self::follower::{Follower, prevouts};
@@ -212,6 +212,11 @@ impl Chain for BitcoindChain {
             }
             _ => Ok(Outspend::Unspent),
         }
+    }
+
+    async fn coin(&self, outpoint: &OutPoint) -> Result<Option<TxOut>, ChainError> {
+        self.shared.view()?;
+        Ok(self.node().coins(&[*outpoint]).await?.into_iter().flatten().next())
     }
 
     async fn fee_estimates(&self) -> Result<FeeEstimates, ChainError> {

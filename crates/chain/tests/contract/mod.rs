@@ -227,6 +227,9 @@ pub async fn history_keeps_what_is_spent(rig: &dyn Rig) {
     assert_eq!(unspent.len(), 1, "what the mempool spends is no longer there");
     assert_eq!((unspent[0].txid, unspent[0].vout), (second.outpoint.txid, second.outpoint.vout));
     assert_eq!(unspent[0].value, DEPOSIT);
+    let coin = TxOut { value: DEPOSIT, script_pubkey: vault.script() };
+    assert_eq!(chain.coin(&first.outpoint).await.unwrap(), Some(coin), "no block has it spent yet");
+    assert_eq!(chain.coin(&second.outpoint).await.unwrap(), None, "no block has it yet");
     let spending = chain.outspend(&first.outpoint).await.unwrap().spending().expect("it is spent");
     assert_eq!((spending.txid, spending.vin), (txid, 0));
     assert!(!spending.status.is_confirmed());
@@ -235,6 +238,7 @@ pub async fn history_keeps_what_is_spent(rig: &dyn Rig) {
     rig.mine(1).await;
     let spending = chain.outspend(&first.outpoint).await.unwrap().spending().unwrap();
     assert!(spending.status.is_confirmed());
+    assert_eq!(chain.coin(&first.outpoint).await.unwrap(), None, "a block has it spent");
     let outputs = chain.script_outputs(&vault.hash()).await.unwrap();
     assert_eq!(outputs.len(), 2, "spent outputs stay in the history");
     let history = chain.script_history(&vault.hash()).await.unwrap();
@@ -249,6 +253,7 @@ pub async fn an_unknown_thing_is_no_error(rig: &dyn Rig) {
     assert_eq!(chain.raw_transaction(&txid).await.unwrap(), None);
     assert_eq!(chain.status(&txid).await.unwrap(), None);
     assert_eq!(chain.outspend(&OutPoint { txid, vout: 0 }).await.unwrap(), Outspend::Unspent);
+    assert_eq!(chain.coin(&OutPoint { txid, vout: 0 }).await.unwrap(), None);
     assert_eq!(chain.block(&Hash::hash(b"nothing")).await.unwrap(), None);
     assert_eq!(chain.block_header(&Hash::hash(b"nothing")).await.unwrap(), None);
     let unused = Vault::new("unused", 0);

@@ -69,8 +69,7 @@ impl<'a> Confirmed<'a> {
         if own != self.channel.opener.points.funding && own != self.channel.accepter.points.funding {
             return refuse(Code::WrongKey, "this key is not one of this channel");
         }
-        let script = script::anchor(&own);
-        Ok(paid_to(self.transaction, &script.to_p2wsh(), &script, key, Path::Anchor))
+        Ok(anchor(self.transaction, key))
     }
 
     /// What the other gets of these HTLCs: with the preimages it knows those that it received, after their expiry those
@@ -96,6 +95,12 @@ impl<'a> Confirmed<'a> {
             })
             .collect())
     }
+}
+
+/// The anchor of the party with this funding key, in a commitment of either.
+pub(crate) fn anchor<'k>(transaction: &Transaction, key: &'k Key) -> Vec<Claim<'k>> {
+    let script = script::anchor(&key.public());
+    paid_to(transaction, &script.to_p2wsh(), &script, key, Path::Anchor)
 }
 
 /// What a commitment pays to the other, who needs nothing but its payment key: not even its channel's state.

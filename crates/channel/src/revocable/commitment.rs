@@ -9,7 +9,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxIn, TxOut};
 
 use crate::amount::Msat;
-use crate::codec::{Reader, Writer};
+use crate::codec::{Reader, Writer, malformed};
 use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::revocable::channel::{Channel, Role};
@@ -82,6 +82,41 @@ impl State {
             Role::Opener => self.opener,
             Role::Accepter => self.accepter,
         }
+    }
+
+    /// Its bytes, for whoever keeps states: see [`crate::revocable::holder::Event::Revoked`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.finish()
+    }
+
+    /// From its bytes. Whether it is a state of the channel is not checked here.
+    ///
+    /// # Errors
+    /// [`Code::MalformedMessage`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut r = Reader::new(bytes);
+        let state = Self::read(&mut r)?;
+        r.finish()?;
+        Ok(state)
+    }
+
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.u64(self.number.get()).u64(self.fee_rate.to_sat_per_kwu()).msat(self.opener).msat(self.accepter);
+        w.list(self.htlcs.iter(), |w, htlc| {
+            htlc.write(w);
+        });
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            number: CommitmentNumber::new(r.u64()?).ok_or(malformed("there is no such commitment"))?,
+            fee_rate: FeeRate::from_sat_per_kwu(r.u64()?),
+            opener: r.msat()?,
+            accepter: r.msat()?,
+            htlcs: r.list(MAX_HTLCS, |r| Htlc::read(r))?,
+        })
     }
 
     fn total(&self) -> Option<Msat> {

@@ -8,6 +8,13 @@
 //! **Its limit.** With anchors the owner of a revoked commitment chooses what its second-stage transactions look like,
 //! so that nobody can sign for their outputs beforehand. The kit takes HTLC outputs at the first stage only, where it has
 //! a block's lead; what the owner gets past it stays open to ourselves for the delay ([`crate::revocable::penalty`]).
+//!
+//! Until the commitment is broadcast the third party needs to know nothing: see [`Hint`].
+
+mod sealed;
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::ecdsa;
@@ -27,6 +34,8 @@ use crate::revocable::penalty::Revoked;
 use crate::secp::{secp, verify};
 use crate::spend::{MAX_SIGNATURE, SEQUENCE};
 
+pub use sealed::Hint;
+
 /// The format of an encoded kit.
 const FORMAT: u8 = 1;
 /// `to_local`, and each HTLC in both stages.
@@ -35,6 +44,8 @@ const MAX_ENTRIES: usize = 2 * MAX_HTLCS + 1;
 const MAX_SCRIPT: u8 = 143;
 /// How many outputs one transaction takes: half of what nodes relay.
 const MAX_INPUTS: usize = 400;
+/// So many entries, with all that a kit has besides, fit into one message of Lightning's.
+pub const MAX_SENT: usize = 85;
 const SINGLE: EcdsaSighashType = EcdsaSighashType::SinglePlusAnyoneCanPay;
 
 /// Signatures against one revoked commitment.
@@ -58,12 +69,13 @@ struct Entry {
 }
 
 impl Kit {
-    /// The kit against `commitment`, which `revoked` shows to be revoked, that pays everything to `payout`.
+    /// The kit against `commitment`, which `revoked` shows to be revoked, that pays everything to `payout`. It takes the `most`
+    /// valuable outputs.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] for another commitment than the revoked one, [`Code::InvalidReturnScript`],
     /// [`Code::Uneconomic`] where no output is worth its fee.
-    pub fn new(commitment: &Commitment, revoked: &Revoked, payout: ScriptBuf) -> Result<Self, Error> {
+    pub fn new(commitment: &Commitment, revoked: &Revoked, payout: ScriptBuf, most: usize) -> Result<Self, Error> {
         validate_return_script(&payout)?;
         let revocation = commitment.keys.revocation;
         if revoked.key().public() != revocation {
@@ -86,7 +98,11 @@ impl Kit {
             let value = htlc.transaction.output.first()?.value;
             Some(Entry { outpoint, value, script: to_local.clone(), is_htlc: false, signatures: vec![] })
         });
-        let entries: Vec<_> = first.chain(second).collect();
+        let mut entries: Vec<_> = first.chain(second).collect();
+        if entries.len() > most {
+            entries.sort_by_key(|entry| Reverse(entry.value));
+            entries.truncate(most);
+        }
         let mut kit = Self { commitment: txid, payout, revocation, entries: vec![] };
         for mut entry in entries {
             for rate in KIT_FEE_RATES {
@@ -111,6 +127,16 @@ impl Kit {
     /// The outputs that the kit takes, in the commitment and, where they can be foreseen, in its second stage.
     pub fn outpoints(&self) -> impl Iterator<Item = OutPoint> + '_ {
         self.entries.iter().map(|entry| entry.outpoint)
+    }
+
+    /// The output scripts of what it takes, each once: what is to be followed once the commitment is in the chain.
+    pub fn scripts(&self) -> BTreeSet<ScriptBuf> {
+        self.entries.iter().map(|entry| entry.script.to_p2wsh()).collect()
+    }
+
+    /// The lowest rate of kits' that is above this one.
+    pub fn dearer(rate: FeeRate) -> Option<FeeRate> {
+        KIT_FEE_RATES.into_iter().map(FeeRate::from_sat_per_vb_u32).find(|next| *next > rate)
     }
 
     /// Where it pays to.

@@ -31,13 +31,14 @@
 //! | [`commitment`] | commitment transactions: construction, order of outputs, signatures; Appendices B, C and F |
 //! | [`htlc`] | HTLC-success and HTLC-timeout transactions |
 //! | [`claim`] | what either side may take from a confirmed transaction, and when (BOLT 5) |
+//! | [`lift`] | the anchors: a child that pays for a commitment, and when it has to pay more |
 //! | [`penalty`] | what the cheated side takes: every output of either stage (BOLT 5) |
 //! | [`justice`] | the justice kit: signatures that let a third party punish one old state |
 //!
 //! Of BOLT 2, [`updates`] has the ledger: which update is in whose commitment, and what holds for good; [`holder`] has the
 //! machine that speaks with a counterparty, from the opening of a channel to its end.
 //!
-//! Not here: Appendix G (dual funding), and legacy channels beyond what the vectors need.
+//! Appendix G, a funding that both sides build, is in [`holder::funding`]. Not here: legacy channels beyond what the vectors need.
 //!
 //! # Words
 //!
@@ -53,6 +54,7 @@ pub mod holder;
 pub mod htlc;
 pub mod justice;
 pub mod keys;
+pub mod lift;
 pub mod number;
 pub mod penalty;
 pub mod script;

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::revocable::channel::{Channel, Role};
 use crate::revocable::claim::{Claim, Path, htlc_outputs, paid_to};
-use crate::revocable::commitment::Htlc;
+use crate::revocable::commitment::{Commitment, Htlc, State};
 use crate::revocable::keys::{BaseKeys, CommitmentKeys};
 use crate::revocable::number::CommitmentNumber;
 use crate::revocable::secrets::{CommitmentSecret, SecretStore};
@@ -72,6 +72,17 @@ impl Revoked {
     /// Which commitment it is.
     pub const fn number(&self) -> CommitmentNumber {
         self.number
+    }
+
+    /// The commitment itself, made anew from its state.
+    ///
+    /// # Errors
+    /// As [`Commitment::new`]; [`Code::InvalidArgument`] for the state of another one.
+    pub fn commitment(&self, state: &State) -> Result<Commitment, Error> {
+        if state.number != self.number {
+            return refuse(Code::InvalidArgument, "this is the state of another commitment");
+        }
+        Commitment::new(&self.channel, self.owner, &self.keys.point, state)
     }
 
     /// What can be taken from the commitment, given its HTLCs, or from any transaction that spends one of them: merged

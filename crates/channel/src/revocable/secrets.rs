@@ -107,6 +107,14 @@ impl SecretStore {
         Self { count: 0, places: Vec::new() }
     }
 
+    /// One that has been given the first `count` secrets of this seed, without the steps before.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn filled(seed: &CommitmentSeed, count: u64) -> Result<Self, Error> {
+        let length = u64::BITS.saturating_sub(count.leading_zeros());
+        let secret = |place| newest(place, count).map(|index| CommitmentSecret(derive(seed.0, 48, index)));
+        Ok(Self { count, places: (0..length).map(secret).collect::<Result<_, _>>()? })
+    }
+
     /// The commitment whose secret is to come next; `None` when all have come.
     pub fn next(&self) -> Option<CommitmentNumber> {
         CommitmentNumber::new(self.count).filter(|next| *next != CommitmentNumber::MAX)
@@ -240,6 +248,7 @@ mod tests {
         for n in 0..count {
             store.insert(number(n), seed.secret(number(n)).unwrap()).unwrap();
         }
+        assert_eq!(store, SecretStore::filled(seed, count).unwrap());
         store
     }
 
@@ -266,8 +275,7 @@ mod tests {
     fn the_last_secret_fits() {
         let seed = CommitmentSeed::new([9; 32]);
         let count = CommitmentNumber::MAX.get() - 1;
-        let places = (0..48).map(|place| CommitmentSecret(derive(seed.0, 48, newest(place, count).unwrap()))).collect();
-        let mut store = SecretStore { count, places };
+        let mut store = SecretStore::filled(&seed, count).unwrap();
         assert_eq!(SecretStore::decode(&store.encode()).unwrap(), store);
         store.insert(number(count), seed.secret(number(count)).unwrap()).unwrap();
         assert_eq!(store.next(), None);

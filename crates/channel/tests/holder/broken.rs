@@ -275,14 +275,22 @@ fn damaged_stores_are_refused() {
     let mut pair = Pair::open(500_000_000);
     pair.offer(HITESH, 1_000_000, 1).unwrap();
     pair.sign(HITESH);
-    let stored = pair.sides[HITESH].stored.clone();
-    Holder::load(&stored).unwrap();
+    damage(&pair.sides[HITESH].stored);
+    // One whose funding both sign for, before and after they have.
+    let mut pair = crate::both::five_and_five();
+    damage(&pair.sides[HITESH].stored);
+    pair.run();
+    damage(&pair.sides[HITESH].stored);
+}
+
+fn damage(stored: &[u8]) {
+    Holder::load(stored).unwrap();
     for end in 0..stored.len() {
         assert_eq!(Holder::load(&stored[..end]).unwrap_err().code(), Code::CorruptedStore);
     }
     // Any byte changed: refused, or harmless enough to be read.
     for at in 0..stored.len() {
-        let mut bytes = stored.clone();
+        let mut bytes = stored.to_vec();
         bytes[at] ^= 0x41;
         if let Err(error) = Holder::load(&bytes) {
             assert_eq!(error.code(), Code::CorruptedStore);

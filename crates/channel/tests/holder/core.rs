@@ -5,11 +5,13 @@ use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, Txid};
 use rillpay_chain::ChainError;
 use rillpay_chain::testing::Node;
 use rillpay_channel::revocable::claim::{Claim, sweep};
+use rillpay_channel::revocable::holder::funding::Coin;
 use rillpay_channel::revocable::holder::{Effect, End};
 use rillpay_channel::revocable::{CommitmentNumber, fees::Stage};
 use rillpay_channel::{Code, Error, bitcoin};
 use serde_json::{Value, json};
 
+use crate::both::{FIVE, begun, change, stake, wallet};
 use crate::pair::{CAPACITY, EXPIRY, HITESH, IRENE, Pair, funding_script, payout, terms};
 
 async fn try_send(node: &Node, transaction: &Transaction) -> Result<Txid, ChainError> {
@@ -42,6 +44,47 @@ async fn open() -> (Node, Pair) {
     pair.run();
     assert!(pair.sides.iter().all(|side| side.holder.is_open()));
     (node, pair)
+}
+
+/// Both put in 5, in a transaction that both sign; it confirms, and its channel ends as any other.
+#[tokio::test]
+async fn both_put_in_five() {
+    let node = Node::start().await;
+    let mut stakes = [stake(HITESH, FIVE), stake(IRENE, FIVE)];
+    for (who, stake) in stakes.iter_mut().enumerate() {
+        let transaction = node.pay(&wallet(who), Amount::from_sat(600_000_000)).await;
+        send(&node, &transaction).await;
+        let is_coin = |output: &bitcoin::TxOut| output.script_pubkey == wallet(who);
+        let vout = u32::try_from(transaction.output.iter().position(is_coin).unwrap()).unwrap();
+        stake.coins = vec![Coin { transaction, vout, witness: 107 }];
+    }
+    node.mine(1).await;
+    let mut pair = begun(stakes);
+    pair.run();
+    let funding = pair.sides[IRENE].holder.signing().unwrap().whole().unwrap().clone();
+    // Not before the height that the opener saw, and at the rate that was agreed on.
+    send(&node, &funding).await;
+    let rate = funding.output.iter().map(|output| output.value).sum::<Amount>();
+    let fee = Amount::from_sat(1_200_000_000) - rate;
+    assert_eq!(fee.to_sat(), 1_523 + 988);
+    let least = FeeRate::from_sat_per_kwu(2_500).fee_wu(funding.weight()).unwrap();
+    assert!(fee >= least - Amount::from_sat(10), "{fee} for {}", funding.weight());
+    for depth in 1..=3 {
+        node.mine(1).await;
+        for who in [HITESH, IRENE] {
+            pair.confirm(who, depth);
+        }
+    }
+    pair.run();
+    pay_two(&mut pair);
+    let commitment = pair.sides[HITESH].holder.commitment(&pair.sides[HITESH].keys).unwrap();
+    send(&node, &commitment).await;
+    node.mine(1).await;
+    let irene = pair.sides[IRENE].view(&commitment);
+    send(&node, &take(&irene.claims(&commitment).unwrap())).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 300_000_000));
+    assert_eq!(on_chain(&node, &change(IRENE)).await, Amount::from_sat(100_000_000 - 988));
 }
 
 /// Irene pays Hitesh 2.

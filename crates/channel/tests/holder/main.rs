@@ -10,11 +10,13 @@
     missing_docs
 )]
 
+mod both;
 mod broken;
 mod closing;
 #[path = "../consensus/mod.rs"]
 mod consensus;
 mod core;
+mod funding;
 mod life;
 mod onchain;
 mod opening;

@@ -136,6 +136,48 @@ fn payments_are_resolved_on_the_chain_by_either_side() {
     }
 }
 
+/// Either side can lift either commitment by its own anchor, for what is its own in it, before that begins to be lost.
+#[test]
+fn anchors_lift_a_commitment_for_what_is_at_stake() {
+    let pair = with_payments();
+    for owner in [HITESH, IRENE] {
+        let transaction = commitment(&pair.sides[owner]);
+        for who in [HITESH, IRENE] {
+            let view = pair.sides[who].view(&transaction);
+            let lift = view.lift(&transaction).unwrap().unwrap();
+            // Its balance, two payments of its own, and the one that it can take; not the one whose preimage it lacks.
+            assert!(near(lift.stake(), 501_000_000), "{}", lift.stake());
+            assert_eq!(lift.due(), Some(EXPIRY));
+            assert!((1_000..=1_010).contains(&lift.rate(None).to_sat_per_kwu()), "{}", lift.rate(None));
+            let mut child = lift.child();
+            child.output.push(TxOut { value: Amount::ZERO, script_pubkey: payout() });
+            lift.sign(&mut child).unwrap();
+            assert!(accepted(&child, &outputs(&transaction)));
+            child.output[0].value = Amount::ONE_SAT;
+            assert!(!accepted(&child, &outputs(&transaction)), "the child was signed for as it was");
+        }
+    }
+}
+
+/// Nobody pays for a cheat to confirm, nor for a closing transaction, which has no anchors.
+#[test]
+fn what_is_no_use_to_us_is_not_lifted() {
+    let mut pair = Pair::open(500_000_000);
+    let old = commitment(&pair.sides[IRENE]);
+    let lift = pair.sides[HITESH].view(&old).lift(&old).unwrap().map(|lift| lift.due());
+    assert_eq!(lift, Some(None), "nothing is under way");
+    pair.pay(IRENE, 1_000).unwrap();
+    pair.sign(IRENE);
+    pair.run();
+    assert!(pair.sides[HITESH].view(&old).lift(&old).unwrap().is_none());
+    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
+    pair.run();
+    let Some(rillpay_channel::revocable::holder::End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else {
+        panic!("closed")
+    };
+    assert!(pair.sides[IRENE].view(&closed).lift(&closed).unwrap().is_none());
+}
+
 /// Between a signature and its revocation the counterparty may broadcast either commitment.
 #[test]
 fn the_commitment_before_is_known_until_it_is_revoked() {

@@ -1,6 +1,7 @@
 //! Which channels are opened, and which are not.
 
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf};
+use rillpay_channel::revocable::fees::ChannelType;
 use rillpay_channel::revocable::holder::{Accepted, Proposal, Terms};
 use rillpay_channel::{Code, Msat};
 use rillpay_wire::messages::{AcceptChannel, OpenChannel};
@@ -85,6 +86,32 @@ fn the_first_commitment_has_to_make_sense() {
     assert_eq!(accept(small(354)), Err(Code::UnacceptableTerms));
 }
 
+/// Without anchors the opener has no anchors to pay for, and a fee rate that would make dust of payments is refused.
+#[test]
+fn a_channel_without_anchors_is_asked_for() {
+    let terms = Terms { channel_type: ChannelType::StaticRemoteKey, ..terms(HITESH) };
+    let anchors = Features::default().with_required(Feature::StaticRemotekey).with_required(Feature::Anchors);
+    let capacity = Amount::from_sat(100_000);
+    let opens = |push: u64| {
+        let (proposal, open) = propose(terms.clone(), capacity, Msat::new(push).unwrap())?;
+        let answer = accept(&open)?;
+        assert_eq!(answer.tlvs.channel_type, Some(Features::default().with_required(Feature::StaticRemotekey)));
+        let mut other = answer.clone();
+        other.tlvs.channel_type = Some(anchors.clone());
+        let (again, _) = propose(terms.clone(), capacity, Msat::new(push).unwrap())?;
+        assert_eq!(again.accepted(&other).map(drop).unwrap_err().code(), Code::UnacceptableTerms);
+        proposal.accepted(&answer).map(drop).map_err(|error| error.code())
+    };
+    let fee = 724;
+    opens((100_000 - fee) * 1_000).unwrap();
+    assert_eq!(opens((100_000 - fee) * 1_000 + 1), Err(Code::UnacceptableTerms));
+    let (_, mut open) = propose(terms.clone(), CAPACITY, Msat::ZERO).unwrap();
+    for (rate, accepted) in [(10_000, true), (10_001, false)] {
+        open.feerate_per_kw = FeeratePerKw(rate);
+        assert_eq!(accept(&open).is_ok(), accepted, "{rate}");
+    }
+}
+
 #[test]
 fn an_opener_refuses_what_bolt_2_tells_it_to() {
     let (_, open) = propose(terms(HITESH), CAPACITY, msat(500_000_000)).unwrap();
@@ -125,6 +152,8 @@ fn own_terms_have_to_make_sense() {
     assert_eq!(refused(|terms| terms.delay = 2_017), Code::InvalidArgument);
     assert_eq!(refused(|terms| terms.rates = (FeeRate::MAX, FeeRate::ZERO)), Code::InvalidArgument);
     assert_eq!(refused(|terms| terms.dust_limit = Amount::from_sat(1_001)), Code::InvalidArgument);
+    assert_eq!(refused(|terms| terms.channel_type = ChannelType::Legacy), Code::InvalidArgument);
+    assert_eq!(refused(|terms| terms.channel_type = ChannelType::AnchorsNonzeroFee), Code::InvalidArgument);
     assert_eq!(refused(|terms| terms.payout = ScriptBuf::new()), Code::InvalidReturnScript);
     let legacy = |terms: &mut Terms| terms.payout = ScriptBuf::new_p2pkh(&bitcoin::hashes::Hash::all_zeros());
     assert_eq!(refused(legacy), Code::InvalidReturnScript);

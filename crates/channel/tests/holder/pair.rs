@@ -81,8 +81,8 @@ impl Side {
             for event in events {
                 match event {
                     Event::Held(held) => self.stored = held.clone(),
-                    Event::Revoked(number, htlcs) => {
-                        self.revoked.insert(number.get(), htlcs.clone());
+                    Event::Revoked(state) => {
+                        self.revoked.insert(state.number.get(), state.htlcs.clone());
                     }
                 }
             }
@@ -128,7 +128,7 @@ pub(crate) struct Pair {
     pub(crate) log: Vec<(usize, u16)>,
 }
 
-fn create(keys: BaseKeys, step: Step) -> (Side, Vec<Vec<u8>>) {
+pub(crate) fn create(keys: BaseKeys, step: Step) -> (Side, Vec<Vec<u8>>) {
     let mut stored = vec![];
     let saved = step.save(|events| {
         let [Event::Held(held)] = events else { panic!("one event") };

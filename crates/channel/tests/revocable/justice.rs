@@ -4,14 +4,14 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use proptest::prelude::*;
 use rillpay_channel::Code;
 use rillpay_channel::refund::KIT_FEE_RATES;
-use rillpay_channel::revocable::justice::Kit;
+use rillpay_channel::revocable::justice::{Hint, Kit};
 use rillpay_channel::revocable::{ChannelType, Role};
 
 use crate::consensus::accepted;
 use crate::world::{Broadcast, ROLES, TYPES, busy, outputs, pay_to, split};
 
 fn kit(cheat: &Broadcast) -> Kit {
-    Kit::new(&cheat.commitment, &cheat.revoked(), pay_to(1)).unwrap()
+    Kit::new(&cheat.commitment, &cheat.revoked(), pay_to(1), 2_000).unwrap()
 }
 
 fn rate(sat_per_vb: u32) -> FeeRate {
@@ -88,12 +88,12 @@ fn a_kit_is_made_for_the_revoked_commitment_only() {
     let cheat = Broadcast::new(ChannelType::Anchors, Role::Accepter, &busy());
     let another = Broadcast::new(ChannelType::Anchors, Role::Accepter, &split(42, 500_000_000, 500_000_000));
     let code = |result: Result<Kit, rillpay_channel::Error>| result.unwrap_err().code();
-    assert_eq!(code(Kit::new(&another.commitment, &cheat.revoked(), pay_to(1))), Code::InvalidArgument);
+    assert_eq!(code(Kit::new(&another.commitment, &cheat.revoked(), pay_to(1), 2_000)), Code::InvalidArgument);
     let bare = bitcoin::ScriptBuf::from_bytes(vec![0x51]);
-    assert_eq!(code(Kit::new(&cheat.commitment, &cheat.revoked(), bare)), Code::InvalidReturnScript);
+    assert_eq!(code(Kit::new(&cheat.commitment, &cheat.revoked(), bare, 2_000)), Code::InvalidReturnScript);
     // The cheat has nothing there: there is nothing to punish with.
     let nothing = Broadcast::new(ChannelType::Anchors, Role::Accepter, &split(43, 1_000_000_000, 0));
-    assert_eq!(code(Kit::new(&nothing.commitment, &nothing.revoked(), pay_to(1))), Code::Uneconomic);
+    assert_eq!(code(Kit::new(&nothing.commitment, &nothing.revoked(), pay_to(1), 2_000)), Code::Uneconomic);
 }
 
 /// What a state without HTLCs costs a tower.
@@ -129,4 +129,41 @@ proptest! {
             prop_assert_eq!(decoded.encode(), mixed);
         }
     }
+}
+
+#[test]
+fn a_sealed_kit_opens_with_its_commitment_and_nothing_else() {
+    let cheat = Broadcast::new(ChannelType::Anchors, Role::Accepter, &busy());
+    let kit = kit(&cheat);
+    let sealed = kit.seal().unwrap();
+    assert_eq!(sealed, kit.seal().unwrap(), "sent again it is the same");
+    assert_eq!(Kit::open(&sealed, &cheat.transaction).unwrap(), kit);
+    let elsewhere = Kit::new(&cheat.commitment, &cheat.revoked(), pay_to(2), 2_000).unwrap().seal().unwrap();
+    assert_ne!(sealed[..12], elsewhere[..12], "one key, two nonces");
+
+    let refused = |sealed: &[u8], transaction: &Transaction| Kit::open(sealed, transaction).unwrap_err().code();
+    let mut other = cheat.transaction.clone();
+    other.lock_time = bitcoin::absolute::LockTime::ZERO;
+    assert_ne!(Hint::of(&other.compute_txid()), Hint::of(&kit.commitment()));
+    assert_eq!(refused(&sealed, &other), Code::MalformedMessage);
+    for at in 0..sealed.len() {
+        let mut altered = sealed.clone();
+        altered[at] ^= 1;
+        assert_eq!(refused(&altered, &cheat.transaction), Code::MalformedMessage);
+    }
+    for length in [0, 27, 28, sealed.len() - 1] {
+        assert_eq!(refused(&sealed[..length], &cheat.transaction), Code::MalformedMessage);
+    }
+}
+
+#[test]
+fn a_kit_for_a_message_takes_what_is_worth_most() {
+    let cheat = Broadcast::new(ChannelType::Anchors, Role::Opener, &busy());
+    let kit = |most| Kit::new(&cheat.commitment, &cheat.revoked(), pay_to(1), most).unwrap();
+    assert_eq!((kit(7).outpoints().count(), kit(2).outpoints().count()), (7, 2));
+    let value = |at: OutPoint| cheat.transaction.output[at.vout as usize].value;
+    let [whole, short] = [7, 2].map(|most| kit(most).outpoints().map(value).collect::<Vec<_>>());
+    assert!(whole.iter().filter(|value| **value > *short.iter().min().unwrap()).count() <= 1);
+    let transactions = kit(2).punish(rate(10), |_| true).unwrap();
+    assert!(accepted(&transactions[0], &outputs(&cheat.transaction)));
 }

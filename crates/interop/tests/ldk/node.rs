@@ -31,12 +31,12 @@ use lightning::util::ser::{ReadableArgs, Writeable};
 /// Blocks after which its payments come back to it.
 pub(crate) const EXPIRES_IN: u32 = 40;
 
-/// What LDK says goes to the test's output, which is shown if the test fails.
-pub(crate) struct Log;
+/// What LDK says, from this level on, goes to the test's output, which is shown if the test fails.
+pub(crate) struct Log(pub(crate) Level);
 
 impl Logger for Log {
     fn log(&self, record: Record<'_>) {
-        if record.level >= Level::Debug {
+        if record.level >= self.0 {
             println!("LDK: {}", record.args);
         }
     }
@@ -158,9 +158,20 @@ type Monitors = ChainMonitor<
     Arc<Outbox>,
     Arc<Fees>,
     Arc<Log>,
-    Arc<Unstored>,
+    Arc<Persister>,
     Arc<KeysManager>,
 >;
+
+/// What stores its monitors.
+pub(crate) type Persister = dyn Persist<InMemorySigner> + Send + Sync;
+
+/// What a node has before it has channels.
+pub(crate) struct Parts {
+    pub(crate) keys: Arc<KeysManager>,
+    pub(crate) fees: Arc<Fees>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) log: Arc<Log>,
+}
 
 type Channels = ChannelManager<
     Arc<Monitors>,
@@ -201,17 +212,34 @@ pub(crate) struct Ldk {
     pub(crate) paid: Vec<(PaymentHash, Option<PaymentPreimage>)>,
 }
 
+impl Parts {
+    /// Those of the node with this seed. `rate` is what it estimates for everything.
+    pub(crate) fn new(seed: u8, rate: u32, level: Level) -> Self {
+        Self {
+            keys: Arc::new(KeysManager::new(&[seed; 32], 1, 1, true)),
+            fees: Arc::new(Fees(rate.into())),
+            outbox: Arc::new(Outbox::default()),
+            log: Arc::new(Log(level)),
+        }
+    }
+}
+
 impl Ldk {
     /// A node that has seen the chain so far. `rate` is what it estimates for everything.
     pub(crate) fn new(best_block: BestBlock, rate: u32, has_anchors: bool) -> Self {
-        let keys = Arc::new(KeysManager::new(&[8; 32], 1, 1, true));
-        let (fees, outbox, log) = (Arc::new(Fees(rate.into())), Arc::new(Outbox::default()), Arc::new(Log));
+        let parts = Parts::new(8, rate, Level::Debug);
+        Self::with(parts, Arc::new(Unstored), best_block, has_anchors)
+    }
+
+    /// A node of these parts that stores its monitors so.
+    pub(crate) fn with(parts: Parts, persister: Arc<Persister>, best_block: BestBlock, has_anchors: bool) -> Self {
+        let Parts { keys, fees, outbox, log } = parts;
         let monitors = Arc::new(ChainMonitor::new(
             None,
             outbox.clone(),
             log.clone(),
             fees.clone(),
-            Arc::new(Unstored),
+            persister,
             keys.clone(),
             keys.get_peer_storage_key(),
         ));
@@ -268,7 +296,7 @@ impl Ldk {
         self.monitors.get_claimable_balances(&[])
     }
 
-    /// Looks after what it asks for. What only the chain can give is returned: a funding, by its channel and output.
+    /// Looks after what it asks for. What others decide is returned: a funding, by its channel and output, and a payment to it.
     pub(crate) fn attend(&mut self) -> Vec<Event> {
         let events = Mutex::new(vec![]);
         let take = |event| {
@@ -286,7 +314,7 @@ impl Ldk {
                 Event::OpenChannelRequest { temporary_channel_id, counterparty_node_id, .. } => {
                     self.channels.accept_inbound_channel(&temporary_channel_id, &counterparty_node_id, 0, None).unwrap()
                 }
-                Event::FundingGenerationReady { .. } => left.push(event),
+                Event::FundingGenerationReady { .. } | Event::PaymentClaimable { .. } => left.push(event),
                 Event::ChannelClosed { reason, .. } => self.closed.push(reason),
                 Event::SpendableOutputs { outputs, .. } => self.spendable.extend(outputs),
                 // The commitment pays enough for a chain that nobody else uses: no anchor has to help.
@@ -299,7 +327,8 @@ impl Ldk {
                 Event::PaymentFailed { payment_hash, .. } => self.paid.push((payment_hash.unwrap(), None)),
                 Event::PaymentPathSuccessful { .. }
                 | Event::PaymentPathFailed { .. }
-                | Event::HTLCHandlingFailed { .. } => {}
+                | Event::HTLCHandlingFailed { .. }
+                | Event::PaymentClaimed { .. } => {}
                 // For a second stage without a fee it would need coins, which it does not have.
                 Event::BumpTransaction(BumpTransactionEvent::HTLCResolution { .. }) => {}
                 Event::DiscardFunding { .. } | Event::ChannelPending { .. } | Event::ChannelReady { .. } => {}
@@ -309,8 +338,13 @@ impl Ldk {
         left
     }
 
-    /// Pays the other side of its channel.
+    /// Pays the other side of its channel, which asks nobody for the secret.
     pub(crate) fn pay(&self, msat: u64, payment_hash: sha256::Hash) {
+        self.pay_for(msat, PaymentHash(payment_hash.to_byte_array()), PaymentSecret([1; 32]));
+    }
+
+    /// Pays the other side of its channel for what it asked so.
+    pub(crate) fn pay_for(&self, msat: u64, hash: PaymentHash, secret: PaymentSecret) {
         let channel = self.channel();
         let hop = RouteHop {
             pubkey: channel.counterparty.node_id,
@@ -322,9 +356,8 @@ impl Ldk {
             maybe_announced_channel: false,
         };
         let route = Route { paths: vec![Path { hops: vec![hop], blinded_tail: None }], route_params: None };
-        let hash = payment_hash.to_byte_array();
-        let onion = RecipientOnionFields::secret_only(PaymentSecret([1; 32]));
-        self.channels.send_payment_with_route(route, PaymentHash(hash), onion, PaymentId(hash)).unwrap();
+        let onion = RecipientOnionFields::secret_only(secret);
+        self.channels.send_payment_with_route(route, hash, onion, PaymentId(hash.0)).unwrap();
     }
 
     /// What watches its channel, as it is now.
@@ -337,7 +370,7 @@ impl Ldk {
         let keys = (&*self.keys, &*self.keys);
         let (_, monitor) = <(BlockHash, ChannelMonitor<InMemorySigner>)>::read(&mut &copy[..], keys).unwrap();
         let outbox = Arc::new(Outbox::default());
-        let log = Arc::new(Log);
+        let log = Arc::new(Log(Level::Debug));
         monitor.broadcast_latest_holder_commitment_txn(&outbox, &self.fees, &log);
         let take = |event| {
             if let Event::BumpTransaction(BumpTransactionEvent::ChannelClose { commitment_tx, .. }) = event {

@@ -132,8 +132,8 @@ impl Us {
         let saved = step.save(|events| {
             self.stored.extend(events.iter().filter_map(|event| match event {
                 Event::Held(held) => Some(held.clone()),
-                Event::Revoked(number, htlcs) => {
-                    self.revoked.insert(*number, htlcs.clone());
+                Event::Revoked(state) => {
+                    self.revoked.insert(state.number, state.htlcs.clone());
                     None
                 }
             }));

@@ -8,8 +8,11 @@ use rillpay_channel::bitcoin::secp256k1::SecretKey;
 use rillpay_node::{Node, PeerAddress, control};
 use rillpay_transport::connection::{Connection, tcp};
 use rillpay_transport::{EphemeralKey, NodeKey};
-use rillpay_wire::messages::{ErrorMessage, Extension, Init, Networks, Ping};
-use rillpay_wire::{ChannelId, Feature, Features, Message};
+use rillpay_wire::messages::{
+    EncodedList, ErrorMessage, Extension, Init, Networks, Ping, QueryChannelRange, QueryChannelRangeTlvs,
+    QueryShortChannelIds, QueryShortChannelIdsTlvs,
+};
+use rillpay_wire::{ChannelId, Feature, Features, Message, ShortChannelId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
@@ -113,10 +116,15 @@ async fn stranger(to: &PeerAddress) -> Stranger {
     Connection::call(reads, writes, &key, to.id, ephemeral, Duration::from_secs(10)).await.unwrap()
 }
 
-/// Says `init`, and hears it.
+/// Says `init`, and hears it: a peer that knows anchors.
 pub(crate) async fn greeted(to: &PeerAddress, network: Network) -> Stranger {
+    let features = Features::default().with_required(Feature::StaticRemotekey).with_optional(Feature::Anchors);
+    greeted_with(features, to, network).await
+}
+
+async fn greeted_with(features: Features, to: &PeerAddress, network: Network) -> Stranger {
     let mut stranger = stranger(to).await;
-    let mut init = Init::new(Features::default().with_required(Feature::StaticRemotekey));
+    let mut init = Init::new(features);
     init.tlvs.networks = Some(Networks(vec![ChainHash::using_genesis_block(network)]));
     stranger.outgoing.send(&Message::from(init).encode().unwrap()).await.unwrap();
     assert!(matches!(heard(&mut stranger).await, Some(Message::Init(_))));
@@ -170,6 +178,45 @@ async fn strangers_who_talk_garbage_disturb_nobody() {
     until("seven and three", || async { pair.balances().await == [7 * BTC, 3 * BTC] }).await;
 }
 
+/// A peer such as Electrum: no anchors, and nothing to say to one that answers no queries.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_without_anchors_has_its_queries_answered_and_is_asked_for_a_channel_without() {
+    let pair = Pair::connected().await;
+    let features = Features::default().with_required(Feature::StaticRemotekey).with_required(Feature::GossipQueries);
+    let irene = pair.nodes[IRENE].clone();
+    let mut stranger = greeted_with(features, &address_of(&irene), Network::Regtest).await;
+
+    let chain_hash = ChainHash::using_genesis_block(Network::Regtest);
+    let range = QueryChannelRange {
+        chain_hash,
+        first_blocknum: 7,
+        number_of_blocks: 100,
+        tlvs: QueryChannelRangeTlvs::default(),
+    };
+    stranger.outgoing.send(&Message::from(range).encode().unwrap()).await.unwrap();
+    let Some(Message::ReplyChannelRange(reply)) = heard(&mut stranger).await else { panic!("reply_channel_range") };
+    assert_eq!((reply.chain_hash, reply.first_blocknum, reply.number_of_blocks), (chain_hash, 7, 100));
+    assert!(reply.sync_complete);
+    assert_eq!((reply.encoded_short_ids.encoding, reply.encoded_short_ids.data), (0, vec![]));
+    let query = QueryShortChannelIds {
+        chain_hash,
+        encoded_short_ids: EncodedList::plain(&[ShortChannelId(142)]),
+        tlvs: QueryShortChannelIdsTlvs::default(),
+    };
+    stranger.outgoing.send(&Message::from(query).encode().unwrap()).await.unwrap();
+    let Some(Message::ReplyShortChannelIdsEnd(end)) = heard(&mut stranger).await else {
+        panic!("reply_short_channel_ids_end")
+    };
+    assert_eq!((end.chain_hash, end.full_information), (chain_hash, false));
+
+    let key = NodeKey::new(SecretKey::from_slice(&[7; 32]).unwrap()).public();
+    let opening = tokio::spawn(async move { irene.open(key, btc(10), btc(5)).await });
+    let Some(Message::OpenChannel(open)) = heard(&mut stranger).await else { panic!("open_channel") };
+    assert_eq!(open.tlvs.channel_type, Some(Features::default().with_required(Feature::StaticRemotekey)));
+    drop(stranger);
+    assert_eq!(opening.await.unwrap().unwrap_err().code(), "opening_failed");
+}
+
 fn hex(text: &str) -> [u8; 32] {
     let digits = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
     std::array::from_fn(digits)
@@ -181,7 +228,7 @@ async fn another_network_is_no_acquaintance() {
     let irene = address_of(&pair.nodes[IRENE]);
     let mut foreign = greeted(&irene, Network::Signet).await;
     assert!(
-        matches!(heard(&mut foreign).await, Some(Message::Warning(warning)) if warning.text() == Some("is on another network"))
+        matches!(heard(&mut foreign).await, Some(Message::Warning(warning)) if warning.text() == Some("the peer is on another network"))
     );
     assert!(heard(&mut foreign).await.is_none());
 

@@ -9,11 +9,14 @@
 )]
 
 mod binary;
+mod both;
 mod core;
 mod faults;
 mod htlcs;
 mod life;
+mod lift;
 mod on_chain;
 mod pair;
+mod tower;
 mod weather;
 mod websocket;

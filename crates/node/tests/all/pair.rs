@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rillpay_chain::Chain;
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_channel::bitcoin::{Address, Amount, Network};
-use rillpay_node::{Node, Options, PeerAddress};
+use rillpay_node::{Node, Options, PeerAddress, Policy};
 use tempfile::TempDir;
 
 /// In satoshi.
@@ -36,7 +36,10 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
 }
 
 pub(crate) async fn start(folder: &Path, chain: &KernelChain, listen: Option<SocketAddr>) -> Node {
-    let options = Options { listen, ..Options::new(folder) };
+    start_with(Options { listen, ..Options::new(folder) }, chain).await
+}
+
+async fn start_with(options: Options, chain: &KernelChain) -> Node {
     // The port of the node's last life may be busy for a moment.
     for _ in 0..50 {
         match Node::start(options.clone(), Arc::new(chain.clone())).await {
@@ -53,8 +56,12 @@ pub(crate) struct Pair {
     pub(crate) folders: [TempDir; 2],
     pub(crate) nodes: [Node; 2],
     pub(crate) listen: [Option<SocketAddr>; 2],
+    /// Hitesh's watchtower.
+    pub(crate) tower: Option<PeerAddress>,
     /// The channel's id.
     pub(crate) channel: String,
+    /// What Irene puts into channels of others, from her next start on.
+    pub(crate) match_funding: Amount,
 }
 
 impl Pair {
@@ -71,12 +78,35 @@ impl Pair {
         chain.mine(1).await.unwrap();
         hitesh.connect(&address_of(&irene)).await.unwrap();
         let listen = [None, irene.address()];
-        Self { chain, folders, nodes: [hitesh, irene], listen, channel: String::new() }
+        Self {
+            chain,
+            folders,
+            nodes: [hitesh, irene],
+            listen,
+            tower: None,
+            channel: String::new(),
+            match_funding: Amount::ZERO,
+        }
     }
 
     /// A channel that Hitesh opened with 10, of which 5 are Irene's.
     pub(crate) async fn open() -> Self {
         let mut pair = Self::connected().await;
+        pair.open_channel().await;
+        pair
+    }
+
+    /// The same with a watchtower that Hitesh leaves his kits with.
+    pub(crate) async fn watched(mut self, tower: &PeerAddress) -> Self {
+        self.tower = Some(tower.clone());
+        self.restart(HITESH).await;
+        until("he calls her again", || async { !self.nodes[HITESH].info().await.unwrap().peers.is_empty() }).await;
+        self.open_channel().await;
+        self
+    }
+
+    async fn open_channel(&mut self) {
+        let pair = self;
         let irene = pair.nodes[IRENE].id();
         pair.channel = pair.nodes[HITESH].open(irene, btc(10), btc(5)).await.unwrap().channel;
         until("the funding waits", || async { pair.chain.mempool_len().unwrap() == 1 }).await;
@@ -84,7 +114,6 @@ impl Pair {
         pair.chain.mine(3).await.unwrap();
         pair.is_open().await;
         assert_eq!(pair.balances().await, [5 * BTC, 5 * BTC]);
-        pair
     }
 
     /// Waits until both can pay.
@@ -116,7 +145,11 @@ impl Pair {
     /// Killed, and started again with what it had stored.
     pub(crate) async fn restart(&mut self, who: usize) {
         self.nodes[who].stop().await;
-        self.nodes[who] = start(self.folders[who].path(), &self.chain, self.listen[who]).await;
+        let match_funding = if who == IRENE { self.match_funding } else { Amount::ZERO };
+        let (listen, tower) = (self.listen[who], self.tower.clone().filter(|_| who == HITESH));
+        let policy = Policy { match_funding, ..Policy::default() };
+        let options = Options { listen, policy, tower, ..Options::new(self.folders[who].path()) };
+        self.nodes[who] = start_with(options, &self.chain).await;
     }
 
     /// Makes blocks until something holds, at most so many.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rillpay_chain::kernel::KernelChain;
 use rillpay_chain::{Chain, ChainError, Change, FeeEstimates, Outspend, ScriptHash, Status, Tip, TxInfo, Utxo};
 use rillpay_channel::bitcoin::block::Header;
 use rillpay_channel::bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, Script, Transaction, Txid};
@@ -15,19 +14,28 @@ use tokio::sync::watch;
 
 use crate::pair::{BTC, FEES, HITESH, IRENE, Pair, btc, until};
 
-/// The embedded chain, with fee rates of the test's choosing. It notes which scripts of channels are followed: the wallet has
+/// A chain, with fee rates of the test's choosing. It notes which scripts of channels are followed: the wallet has
 /// none of that kind.
-struct Weather {
-    chain: KernelChain,
-    sat_per_vb: AtomicU32,
-    is_away: AtomicBool,
+pub(crate) struct Weather {
+    chain: Arc<dyn Chain>,
+    pub(crate) sat_per_vb: AtomicU32,
+    pub(crate) is_away: AtomicBool,
     followed: Mutex<HashSet<ScriptHash>>,
 }
 
 impl Weather {
-    fn here(&self) -> Result<&KernelChain, ChainError> {
+    pub(crate) fn over(chain: impl Chain + 'static, sat_per_vb: u32) -> Arc<Self> {
+        Arc::new(Self {
+            chain: Arc::new(chain),
+            sat_per_vb: sat_per_vb.into(),
+            is_away: false.into(),
+            followed: Mutex::default(),
+        })
+    }
+
+    fn here(&self) -> Result<&dyn Chain, ChainError> {
         let away = self.is_away.load(Ordering::Relaxed);
-        if away { Err(ChainError::Unavailable("away".to_owned())) } else { Ok(&self.chain) }
+        if away { Err(ChainError::Unavailable("away".to_owned())) } else { Ok(&*self.chain) }
     }
 }
 
@@ -57,15 +65,15 @@ impl Chain for Weather {
     async fn status(&self, txid: &Txid) -> Result<Option<Status>, ChainError> {
         self.here()?.status(txid).await
     }
-    async fn follow(&self, script: &Script, _: u32) -> Result<(), ChainError> {
+    async fn follow(&self, script: &Script, since: u32) -> Result<(), ChainError> {
         if script.is_p2wsh() {
             self.followed.lock().unwrap().insert(ScriptHash::of(script));
         }
-        Ok(())
+        self.chain.follow(script, since).await
     }
     async fn unfollow(&self, script: &ScriptHash) -> Result<(), ChainError> {
         self.followed.lock().unwrap().remove(script);
-        Ok(())
+        self.chain.unfollow(script).await
     }
     async fn script_history(&self, script: &ScriptHash) -> Result<Vec<TxInfo>, ChainError> {
         self.here()?.script_history(script).await
@@ -94,13 +102,8 @@ impl Chain for Weather {
 #[tokio::test(flavor = "multi_thread")]
 async fn commitments_follow_the_fees_of_the_chain() {
     let mut pair = Pair::open().await;
-    let weather = Weather {
-        chain: pair.chain.clone(),
-        sat_per_vb: AtomicU32::new(1),
-        is_away: AtomicBool::new(true),
-        followed: Mutex::default(),
-    };
-    let weather = Arc::new(weather);
+    let weather = Weather::over(pair.chain.clone(), 1);
+    weather.is_away.store(true, Ordering::Relaxed);
     pair.nodes[HITESH].stop().await;
 
     // Nobody is talked to before the chain was looked at.

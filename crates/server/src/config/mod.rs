@@ -11,6 +11,7 @@ mod secrets;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "a test that goes wrong may panic")]
 mod tests;
+mod tower;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use rillpay_channel::payee::Offer;
 
 pub use chain::{Backend, ChainConfig};
 pub use payout::{Payout, Series};
+pub use tower::{Clients, TowerConfig, TowerLimits};
 
 use crate::gateway::FreePattern;
 

@@ -60,7 +60,7 @@ struct Opening {
 
 async fn open(State(folder): Folder, opening: Result<Json<Opening>, JsonRejection>) -> Result<Json<Value>, Refusal> {
     let Json(Opening { node_key }) = opening?;
-    let command = Command::Open { peer: node_key, capacity_sat: CAPACITY_SAT, push_sat: PUSH_SAT };
+    let command = Command::Open { peer: node_key, capacity_sat: CAPACITY_SAT, push_sat: PUSH_SAT, both: false };
     Ok(Json(order(&folder, command).await?))
 }
 

@@ -65,7 +65,8 @@ pub fn status_of(code: Code) -> StatusCode {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         // Two-way channels refuse with these, and nothing is gated on them.
-        Code::InvalidSecret
+        Code::InvalidContribution
+        | Code::InvalidSecret
         | Code::PeerBehind
         | Code::Unaffordable
         | Code::HtlcOutOfBounds

@@ -10,7 +10,7 @@
 
 mod committer;
 mod record;
-mod schema;
+pub(crate) mod schema;
 mod settlements;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "a test that goes wrong may panic")]

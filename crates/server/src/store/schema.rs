@@ -82,13 +82,14 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// Opens the store, and makes it at the first start. `max_pages` bounds its size (tests fill a disk with it).
-pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+/// Opens a database that only its owner can read and that keeps what it has committed; makes an empty one where there is none.
+/// `max_pages` bounds its size.
+pub(crate) fn connect(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
     // SQLite gives its other files (journal, shared memory) the mode of this one.
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
         .map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?;
-    let mut db = Connection::open(path)?;
+    let db = Connection::open(path)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     // WAL with FULL: one sync per transaction, before it counts as committed.
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -101,6 +102,13 @@ pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, St
     if let Some(pages) = max_pages {
         db.pragma_update(None, "max_page_count", pages)?;
     }
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+/// Opens the store, and makes it at the first start. `max_pages` bounds its size (tests fill a disk with it).
+pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+    let mut db = connect(path, max_pages)?;
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let from = match version {
@@ -118,6 +126,5 @@ pub(super) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, St
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;
-    db.set_prepared_statement_cache_capacity(32);
     Ok(db)
 }

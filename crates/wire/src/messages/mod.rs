@@ -10,6 +10,7 @@
 //! | [`close`] | BOLT 2: `shutdown` 38, `closing_signed` 39, `closing_complete` 40, `closing_sig` 41 |
 //! | [`update`] | BOLT 2: `update_add_htlc` 128 to `channel_reestablish` 136 |
 //! | [`direct`] | ours: `direct_payment` 33001 |
+//! | [`tower`] | ours: `tower_store` 33003 to `tower_refused` 33009 |
 //! | [`gossip`] | BOLT 7: `channel_announcement` 256 to `announcement_signatures` 259 |
 //! | [`query`] | BOLT 7: `query_short_channel_ids` 261 to `gossip_timestamp_filter` 265 |
 //!
@@ -26,6 +27,7 @@ pub mod open;
 pub mod open2;
 pub mod query;
 pub mod splice;
+pub mod tower;
 pub mod update;
 
 pub use close::*;
@@ -37,6 +39,7 @@ pub use open::*;
 pub use open2::*;
 pub use query::*;
 pub use splice::*;
+pub use tower::*;
 pub use update::*;
 
 extension! {

@@ -45,6 +45,9 @@ impl Draft<'_> {
         if self.state.end.is_some() {
             return refuse(Code::Closing, "the channel has ended");
         }
+        if self.state.is_signing() {
+            return refuse(Code::Unavailable, "the funding is not signed yet");
+        }
         self.state.closing_rate = Some(rate.max(LEAST_RATE));
         self.shut_down_if_due()
     }

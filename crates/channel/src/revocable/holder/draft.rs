@@ -8,6 +8,7 @@ use rillpay_wire::{ChannelId, Message};
 use crate::error::{Code, Error, refuse};
 use crate::revocable::channel::Role;
 use crate::revocable::commitment::{self, Commitment};
+use crate::revocable::holder::funding::Signing;
 use crate::revocable::holder::state::{End, Link, State};
 use crate::revocable::holder::{Effect, Event, Step, step};
 use crate::revocable::keys::BaseKeys;
@@ -72,7 +73,9 @@ impl<'k> Draft<'k> {
         if *output != (TxOut { value: channel.funding.capacity, script_pubkey }) {
             return refuse(Code::NotFunded, "this output does not fund the channel");
         }
-        if self.state.ready_sent || self.state.has_failed() || confirmations < self.state.depth {
+        // Without the counterparty's signature a funding that it broadcast brings us nothing that we could lose.
+        let is_secured = self.state.signing.as_ref().is_none_or(Signing::is_secured);
+        if self.state.ready_sent || self.state.has_failed() || !is_secured || confirmations < self.state.depth {
             return Ok(());
         }
         self.state.ready_sent = true;
@@ -106,6 +109,8 @@ impl<'k> Draft<'k> {
 
     fn tell_ready(&mut self) {
         if self.state.is_ready() {
+            // Both have seen it in the chain.
+            self.state.signing = None;
             self.effects.push(Effect::Ready);
         }
     }
@@ -146,6 +151,10 @@ impl<'k> Draft<'k> {
 
     /// Ends the channel alone. Whoever may not broadcast asks the counterparty to.
     pub(super) fn fail(&mut self, why: Option<&str>) -> Result<(), Error> {
+        if self.state.can_give_up() {
+            self.end_unpaid();
+            return Ok(());
+        }
         let end = if self.state.is_copy { End::FellBehind } else { End::Failed };
         self.state.end = Some(end.clone());
         self.durable = true;
@@ -172,6 +181,10 @@ impl<'k> Draft<'k> {
             // It may know of the channel no more, because it has closed: a commitment would only replace the better end.
             (Link::Asked, Message::ErrorMessage(_)) if self.may_have_closed() => Ok(()),
             (_, Message::ErrorMessage(_)) => self.fail(None),
+            (_, Message::ChannelReestablish(_)) if self.state.end == Some(End::Aborted) => {
+                self.is_given_up();
+                Ok(())
+            }
             _ if self.state.has_failed() => {
                 // The counterparty may not know yet (BOLT 2, "Message Retransmission").
                 if matches!(message, Message::ChannelReestablish(_)) {
@@ -180,7 +193,22 @@ impl<'k> Draft<'k> {
                 Ok(())
             }
             (Link::Asked, Message::ChannelReestablish(message)) => self.reestablish(message),
+            (Link::Up | Link::Asked, Message::TxAbort(_)) => {
+                self.tx_abort();
+                Ok(())
+            }
+            (Link::Up, Message::TxInitRbf(_)) => {
+                self.init_rbf();
+                Ok(())
+            }
+            (Link::Up, Message::TxSignatures(message)) if self.state.is_v2 => self.tx_signatures(message),
+            (Link::Up, Message::CommitmentSigned(message)) if self.state.is_signing() => {
+                self.first_commitment_signed(message)
+            }
             (Link::Up, Message::ChannelReady(message)) => self.channel_ready(message),
+            (Link::Up, Message::Shutdown(_)) if self.state.is_signing() => {
+                refuse(Code::UnexpectedMessage, "the funding is not signed yet")
+            }
             (Link::Up, Message::Shutdown(message)) => self.counterparty_shuts_down(message),
             (Link::Up, Message::ClosingSigned(message)) => self.closing_signed(message),
             (Link::Up, _) if !self.state.is_ready() => refuse(Code::UnexpectedMessage, "the channel is not ready"),
@@ -220,12 +248,15 @@ impl State {
         if self.is_copy {
             return refuse(Code::Unavailable, "a machine made from a copy broadcasts no commitment");
         }
+        if self.signing.as_ref().is_some_and(|signing| !signing.is_secured()) {
+            return refuse(Code::Unavailable, "the counterparty has not signed the first commitment");
+        }
         let commitment = self.build(keys, self.role, &self.ledger.newest(self.role)?)?;
         commitment.finish(&keys.funding, &self.signed.commitment)
     }
 }
 
-/// Which channel a message of BOLT 2's normal operation, or an `error` or `warning`, is about.
+/// Which channel a message of BOLT 2's normal operation, of a funding that is built, or an `error` or `warning`, is about.
 pub fn concerns(message: &Message) -> Option<ChannelId> {
     macro_rules! of {
         ($($name:ident)*) => {
@@ -237,6 +268,7 @@ pub fn concerns(message: &Message) -> Option<ChannelId> {
     }
     of!(
         Warning ErrorMessage ChannelReady Shutdown ClosingSigned UpdateAddHtlc UpdateFulfillHtlc UpdateFailHtlc
-        UpdateFailMalformedHtlc UpdateFee DirectPayment CommitmentSigned RevokeAndAck ChannelReestablish
+        UpdateFailMalformedHtlc UpdateFee DirectPayment CommitmentSigned RevokeAndAck ChannelReestablish TxAddInput
+        TxAddOutput TxRemoveInput TxRemoveOutput TxComplete TxSignatures TxInitRbf TxAckRbf TxAbort
     )
 }

@@ -5,6 +5,7 @@
 //!  Proposal ── accept_channel ──> Unfunded ── funding_created ──> Pending ── funding_signed ──┐
 //!                                                                                             v
 //!  Accepted ── funding_created ────────────────────────────────────────────────────────────> Holder
+//!  funding::Negotiation ── tx_complete, both ────────────────────────────────────────────────┘ where both fund it
 //!
 //!           channel_ready       shutdown, both      closing_signed
 //!  Holder:  ────────────> open ──────────────> quiet ─────────────> closed
@@ -22,8 +23,11 @@
 //! **Restored from a copy** ([`Holder::restore`]) a holder can no longer know which of its commitments it has revoked. It
 //! never broadcasts one again; where the counterparty has to close, it is asked to.
 
+#[cfg(feature = "testing")]
+mod aged;
 mod close;
 mod draft;
+pub mod funding;
 mod onchain;
 mod open;
 mod reestablish;
@@ -39,10 +43,11 @@ use crate::amount::Msat;
 use crate::error::{Code, Error, Fault, refuse};
 use crate::persist::{Decision, Saved};
 use crate::revocable::channel::{Channel, Role};
-use crate::revocable::commitment::Htlc;
+use crate::revocable::commitment::{Htlc, State as Commitment};
 use crate::revocable::htlc::Preimage;
 use crate::revocable::keys::BaseKeys;
 use crate::revocable::number::CommitmentNumber;
+use crate::revocable::penalty::Revoked;
 use crate::revocable::updates::Updates;
 use draft::Draft;
 use state::State;
@@ -59,9 +64,10 @@ pub use update::Payment;
 pub enum Event {
     /// Everything that it has to know after a restart. It replaces the one before.
     Held(Vec<u8>),
-    /// The counterparty revoked this commitment with these payments under way. To be kept for the channel's whole life, by
-    /// its number: should it be broadcast, these take its outputs ([`crate::revocable::penalty`]).
-    Revoked(CommitmentNumber, Vec<Htlc>),
+    /// The counterparty revoked the commitment with this state. Its payments, where it has any, are to be kept for the channel's
+    /// whole life, by its number: should it be broadcast, they take its outputs ([`crate::revocable::penalty`]). The rest is for
+    /// whoever makes a kit of it ([`Holder::revoked`]).
+    Revoked(Commitment),
 }
 
 /// What a holder wants done, once its events are stored.
@@ -69,7 +75,8 @@ pub enum Event {
 pub enum Effect {
     /// Send this to the counterparty.
     Send(Box<Message>),
-    /// The funding is safe to broadcast: the counterparty's signature lets it come back.
+    /// The funding is safe to broadcast: the counterparty's signature lets it come back. Where both fund it,
+    /// [`funding::Signing::whole`] is what to broadcast.
     Fund,
     /// Broadcast this, and see to it that it confirms.
     Broadcast(Transaction),
@@ -187,6 +194,11 @@ impl Holder {
         self.state.id
     }
 
+    /// The funding that both build and sign, until both have seen it in the chain.
+    pub const fn signing(&self) -> Option<&funding::Signing> {
+        self.state.signing.as_ref()
+    }
+
     /// Which of the two we are.
     pub const fn role(&self) -> Role {
         self.state.role
@@ -244,10 +256,23 @@ impl Holder {
     /// only if it failed: a channel that goes on revokes it.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] for a machine of [`Holder::restore`], [`Code::WrongKey`] for keys of another channel.
+    /// [`Code::Unavailable`] for a machine of [`Holder::restore`], or before the counterparty has signed the first one;
+    /// [`Code::WrongKey`] for keys of another channel.
     pub fn commitment(&self, keys: &BaseKeys) -> Result<Transaction, Error> {
         self.state.check(keys)?;
         self.state.own_commitment(keys)
+    }
+
+    /// What punishes the counterparty for this commitment, which it has revoked: for a kit that a third party keeps
+    /// ([`crate::revocable::justice`]).
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a commitment that is not revoked, [`Code::WrongKey`] for keys of another channel.
+    pub fn revoked(&self, keys: &BaseKeys, number: CommitmentNumber) -> Result<Revoked, Error> {
+        let Some(secret) = self.state.secrets.get(number) else {
+            return refuse(Code::InvalidArgument, "this commitment has not been revoked");
+        };
+        Revoked::new(self.channel(), self.role().other(), number, secret, keys)
     }
 
     /// What to do about a refused message.
@@ -423,7 +448,8 @@ impl Holder {
     /// transaction at this rate if we are the opener.
     ///
     /// # Errors
-    /// As [`Holder::connected`]; [`Code::Closing`] where it has ended already.
+    /// As [`Holder::connected`]; [`Code::Closing`] where it has ended already; [`Code::Unavailable`] while the funding is being
+    /// signed: [`Holder::fail`] gives it up.
     pub fn shutdown(&self, keys: &BaseKeys, rate: FeeRate) -> Result<Step, Error> {
         self.decide(keys, |draft| draft.shutdown(rate))
     }
@@ -437,7 +463,8 @@ impl Holder {
     }
 
     /// Fails the channel: tells the counterparty why, and broadcasts the newest commitment of ours. Also where both have said
-    /// shutdown, and no closing transaction confirms.
+    /// shutdown, and no closing transaction confirms. A funding that our witnesses have not left for is given up instead
+    /// ([`End::Aborted`]): nothing was paid.
     ///
     /// # Errors
     /// As [`Holder::connected`]; [`Code::Closing`] where it has failed already.
@@ -445,6 +472,9 @@ impl Holder {
         self.decide(keys, |draft| {
             if draft.state.has_failed() {
                 return refuse(Code::Closing, "the channel has ended");
+            }
+            if draft.state.can_give_up() {
+                return draft.give_up(why);
             }
             draft.fail(Some(why.text()))
         })

@@ -15,15 +15,21 @@ use bitcoin::secp256k1::{PublicKey, ecdsa::Signature};
 use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::revocable::channel::{Channel, Role};
-use crate::revocable::claim::{Claim, Confirmed, to_remote};
+use crate::revocable::claim::{self, Claim, Confirmed, to_remote};
 use crate::revocable::commitment::Htlc;
-use crate::revocable::fees::Stage;
+use crate::revocable::fees::{LEAST_RATE, Stage};
 use crate::revocable::holder::Holder;
 use crate::revocable::htlc::{HtlcTransaction, Preimage, find_preimage};
 use crate::revocable::keys::BaseKeys;
+use crate::revocable::lift::Lift;
 use crate::revocable::number::CommitmentNumber;
 use crate::revocable::penalty::Revoked;
 use crate::revocable::script;
+use crate::spend::sum;
+
+/// How many blocks after its expiry a payment of ours should be back: the least difference of expiries that forwarders keep
+/// is larger (BOLT 2, "`cltv_expiry_delta` Selection").
+const TO_TAKE_BACK: u32 = 18;
 
 /// What was broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +128,7 @@ impl Holder {
             Some((points.newest, newest.htlcs))
         } else {
             let before = points.revoking.filter(|_| newest.number.previous() == Some(number));
-            before.map(|point| (point, self.state.revoking.clone()))
+            before.zip(self.state.revoking.as_ref()).map(|(point, state)| (point, state.htlcs.clone()))
         };
         Ok(match known {
             Some((point, htlcs)) => {
@@ -171,6 +177,35 @@ impl OnChain<'_> {
             claims.extend(to_remote(self.channel.channel_type, transaction, &self.keys.payment));
         }
         Ok(claims)
+    }
+
+    /// What it takes to have this commitment confirm sooner, by our anchor in it. `None` where there is none, or nothing to be
+    /// had from it: a closing transaction, a cheat's commitment.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for a transaction that pays out more than the channel holds.
+    pub fn lift(&self, commitment: &Transaction) -> Result<Option<Lift<'_>>, Error> {
+        if !matches!(self.spending, Spending::Ours | Spending::Theirs(_)) {
+            return Ok(None);
+        }
+        let Some(anchor) = claim::anchor(commitment, &self.keys.funding).pop() else { return Ok(None) };
+        let paid = sum(commitment.output.iter().map(|output| output.value))?;
+        let fee = self.channel.funding.capacity.checked_sub(paid);
+        let fee = fee.ok_or(Error::new(Code::InvalidArgument, "the outputs hold more than the channel"))?;
+        let claims = self.claims(commitment)?;
+        let second = self.second_stages().map(|stage| stage.transaction.htlc.value());
+        let stake = sum(claims.iter().map(Claim::value).chain(second))?;
+        let owner = if self.spending == Spending::Ours { self.role } else { self.role.other() };
+        let (kind, dust_limit) = (self.channel.channel_type, self.channel.party(owner).dust_limit);
+        // With anchors the fee rate has no part in that.
+        let made = self.htlcs.iter().filter(|htlc| !kind.is_trimmed(htlc, owner, dust_limit, LEAST_RATE));
+        let ends = made.filter_map(|htlc| {
+            if htlc.offered_by == self.role {
+                return Some(htlc.expiry.saturating_add(TO_TAKE_BACK));
+            }
+            self.preimage(&htlc.payment_hash).map(|_| htlc.expiry)
+        });
+        Ok(Some(Lift { anchor, fee, weight: commitment.weight(), stake, due: ends.min() }))
     }
 
     /// The second stages of our own commitment that we can use: HTLC-success with a preimage that we know, HTLC-timeout from its

@@ -29,24 +29,24 @@ use crate::revocable::updates::Updates;
 
 /// What the opener chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wish {
-    capacity: Amount,
-    push: Msat,
-    rate: FeeRate,
+pub(super) struct Wish {
+    pub(super) capacity: Amount,
+    pub(super) push: Msat,
+    pub(super) rate: FeeRate,
 }
 
 /// Both sides' words, once they are known.
-struct Agreed {
-    terms: Terms,
-    role: Role,
-    wish: Wish,
-    opener: Stated,
-    accepter: Stated,
-    depth: u32,
+pub(super) struct Agreed {
+    pub(super) terms: Terms,
+    pub(super) role: Role,
+    pub(super) wish: Wish,
+    pub(super) opener: Stated,
+    pub(super) accepter: Stated,
+    pub(super) depth: u32,
 }
 
 impl Agreed {
-    fn funding_script(&self) -> ScriptBuf {
+    pub(super) fn funding_script(&self) -> ScriptBuf {
         script::funding(&self.opener.points.funding, &self.accepter.points.funding).to_p2wsh()
     }
 
@@ -58,7 +58,7 @@ impl Agreed {
     }
 
     /// Refuses a channel whose first commitment nobody could pay for, or in which nobody would have anything to lose.
-    fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         let unacceptable = |text| Error::new(Code::UnacceptableTerms, text);
         let Wish { capacity, push, rate } = self.wish;
         let (least, most) = self.terms.rates(self.opener.channel_type);
@@ -81,7 +81,7 @@ impl Agreed {
     }
 
     /// The channel with this funding, and commitment 0 of both.
-    fn state(&self, outpoint: OutPoint) -> Result<State, Error> {
+    pub(super) fn state(&self, id: ChannelId, outpoint: OutPoint) -> Result<State, Error> {
         let Wish { capacity, push, rate } = self.wish;
         let channel = Channel {
             channel_type: self.opener.channel_type,
@@ -101,12 +101,13 @@ impl Agreed {
         // Each side's reserve is what the other asked for.
         let limits = (self.opener.limits(self.accepter.reserve), self.accepter.limits(self.opener.reserve));
         let ledger = Updates::new(&channel, &first, limits.0, limits.1)?;
-        let id = ChannelId::v1(outpoint);
         let theirs = self.theirs();
         Ok(State {
             role: self.role,
-            id: id.ok_or(Error::new(Code::InvalidArgument, "a funding output above 65535"))?,
+            id,
             depth: self.depth,
+            is_v2: false,
+            signing: None,
             rates: self.terms.rates(self.opener.channel_type),
             payout: self.terms.payout.clone(),
             upfront: theirs.upfront.clone(),
@@ -116,7 +117,7 @@ impl Agreed {
             secrets: SecretStore::new(),
             points: Points { revoking: None, newest: theirs.first, next: None },
             signed: Signed { commitment: no_signature()?, htlcs: vec![] },
-            revoking: vec![],
+            revoking: None,
             sent: Default::default(),
             sent_back: Default::default(),
             onions: Default::default(),
@@ -132,6 +133,7 @@ impl Agreed {
             link: Link::Up,
             direct: self.terms.direct,
             closing_rate: None,
+            aborting: false,
             offered_fee: None,
         })
     }
@@ -145,7 +147,7 @@ impl Agreed {
     }
 
     /// Our signature for the counterparty's first commitment.
-    fn sign(&self, state: &State, keys: &BaseKeys) -> Result<types::Signature, Error> {
+    pub(super) fn sign(&self, state: &State, keys: &BaseKeys) -> Result<types::Signature, Error> {
         state.check(keys)?;
         self.commitment(state, self.role.other())?.sign(&keys.funding).map(Into::into)
     }
@@ -158,6 +160,10 @@ impl Agreed {
         let held = Event::Held(state.encode());
         Ok(step(state, 0, vec![held], effects))
     }
+}
+
+fn v1_id(outpoint: OutPoint) -> Result<ChannelId, Error> {
+    ChannelId::v1(outpoint).ok_or(Error::new(Code::InvalidArgument, "a funding output above 65535"))
 }
 
 /// Stands where a signature will be before anything is stored.
@@ -207,7 +213,7 @@ impl Proposal {
             return refuse(Code::InvalidArgument, "more is pushed than there is");
         }
         let rate_per_kw = u32::try_from(rate.to_sat_per_kwu()).map(FeeratePerKw);
-        let Own { points, first, tlvs } = Own::new(&terms, keys, ChannelType::Anchors)?;
+        let Own { points, first, tlvs } = Own::new(&terms, keys, terms.channel_type)?;
         let message = OpenChannel {
             chain_hash: ChainHash::using_genesis_block(terms.network),
             temporary_channel_id: ChannelId(nonce),
@@ -272,7 +278,7 @@ impl Unfunded {
     /// # Errors
     /// [`Code::InvalidArgument`] for an output above 65535; [`Code::WrongKey`] for keys of another channel.
     pub fn funded(self, keys: &BaseKeys, outpoint: OutPoint) -> Result<(Pending, Message), Error> {
-        let state = self.agreed.state(outpoint)?;
+        let state = self.agreed.state(v1_id(outpoint)?, outpoint)?;
         let index = u16::try_from(outpoint.vout);
         let message = FundingCreated {
             temporary_channel_id: self.temporary,
@@ -360,7 +366,7 @@ impl Accepted {
             return refuse(Code::UnknownChannel, "a funding of another channel");
         }
         let outpoint = OutPoint { txid: message.funding_txid, vout: message.funding_output_index.into() };
-        let state = self.agreed.state(outpoint)?;
+        let state = self.agreed.state(v1_id(outpoint)?, outpoint)?;
         let signature = self.agreed.sign(&state, keys)?;
         let answer = FundingSigned { channel_id: state.id, signature, tlvs: Extension::default() };
         self.agreed.signed(state, &message.signature, vec![Effect::Send(Box::new(answer.into()))])

@@ -15,6 +15,11 @@ impl Draft<'_> {
     pub(super) fn connected(&mut self, direct: bool) -> Result<(), Error> {
         self.disconnect();
         self.state.direct = direct;
+        if self.state.end == Some(End::Aborted) {
+            // Whoever still knows of it asks.
+            self.state.link = Link::Asked;
+            return Ok(());
+        }
         if self.state.has_failed() {
             self.send(ErrorMessage::new(self.state.id, "the channel has failed"));
             return Ok(());
@@ -31,7 +36,7 @@ impl Draft<'_> {
             next_revocation_number: revoked,
             your_last_per_commitment_secret: CommitmentSecret(last),
             my_current_per_commitment_point: point,
-            tlvs: ChannelReestablishTlvs::default(),
+            tlvs: ChannelReestablishTlvs { next_funding: self.state.next_funding(), ..Default::default() },
         });
         self.state.link = Link::Asked;
         Ok(())
@@ -88,6 +93,10 @@ impl Draft<'_> {
         self.state.link = Link::Up;
         if next_commitment_number == 1 && revoked == 0 && self.state.ready_sent {
             self.send_ready()?;
+        }
+        self.resume(message.tlvs.next_funding.as_ref())?;
+        if self.state.end.is_some() {
+            return Ok(());
         }
         let revocation_last = self.state.ledger.revoked_last(own);
         let lost = CommitmentNumber::new(next_revocation_number).filter(|_| lost_revocation);

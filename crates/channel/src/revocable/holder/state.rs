@@ -12,13 +12,16 @@ use crate::codec::{Reader, Writer, malformed};
 use crate::error::{Code, Error};
 use crate::params;
 use crate::revocable::channel::Role;
-use crate::revocable::commitment::{Htlc, MAX_HTLCS};
+use crate::revocable::commitment::{self, Htlc, MAX_HTLCS};
+use crate::revocable::holder::funding::Signing;
 use crate::revocable::htlc::Preimage;
 use crate::revocable::secrets::SecretStore;
 use crate::revocable::updates::{Update, Updates};
 
 /// The format of an encoded state.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The same for a channel of version 2, with what belongs to its funding.
+const FORMAT_V2: u8 = 3;
 /// The longest reason of a failure that is kept. BOLT 4 makes them 292 bytes long and may grow them some day.
 const MAX_REASON: u16 = 2_048;
 /// The longest script of a shutdown: a witness program of 40 bytes.
@@ -48,6 +51,8 @@ pub enum End {
     FellBehind,
     /// The counterparty spent the funding alone: what there is to take, [`super::Holder::spent`] tells.
     Spent,
+    /// The funding of both was given up before our witnesses left: nothing was paid.
+    Aborted,
 }
 
 /// The counterparty's per-commitment points.
@@ -81,9 +86,13 @@ pub(super) enum Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) role: Role,
-    /// Made of the funding.
+    /// Made of the funding, or in version 2 of both revocation basepoints.
     pub(super) id: ChannelId,
     pub(super) depth: u32,
+    /// Opened with BOLT 2's version 2.
+    pub(super) is_v2: bool,
+    /// The funding of such a channel, until both have seen it in the chain.
+    pub(super) signing: Option<Signing>,
     /// The rates that we let the opener set.
     pub(super) rates: (FeeRate, FeeRate),
     /// Where our money goes when the channel closes by agreement.
@@ -96,8 +105,8 @@ pub(super) struct State {
     pub(super) secrets: SecretStore,
     pub(super) points: Points,
     pub(super) signed: Signed,
-    /// The payments in the counterparty's commitment before the newest, as long as it is not revoked.
-    pub(super) revoking: Vec<Htlc>,
+    /// The counterparty's commitment before the newest, as long as it is not revoked.
+    pub(super) revoking: Option<commitment::State>,
     /// The onions of our payments, until the counterparty has them for good.
     pub(super) sent: BTreeMap<u64, OnionPacket>,
     /// Why we sent payments back, likewise.
@@ -126,6 +135,8 @@ pub(super) struct State {
     pub(super) direct: bool,
     /// We want to close: `shutdown` is said as soon as it may be, and an opener pays this rate.
     pub(super) closing_rate: Option<FeeRate>,
+    /// We said `tx_abort`, and the answer is missing.
+    pub(super) aborting: bool,
     /// The fee that we offered last for the closing transaction.
     pub(super) offered_fee: Option<bitcoin::Amount>,
 }
@@ -142,7 +153,7 @@ impl State {
 
     /// Whether it ended otherwise than by agreement. What was agreed on may have to be said again.
     pub(super) const fn has_failed(&self) -> bool {
-        matches!(self.end, Some(End::Failed | End::FellBehind | End::Spent))
+        matches!(self.end, Some(End::Failed | End::FellBehind | End::Spent | End::Aborted))
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -162,6 +173,7 @@ impl State {
     /// Forgets what nobody signed for.
     pub(super) fn disconnect(&mut self) {
         self.link = Link::Down;
+        self.aborting = false;
         self.offered_fee = None;
         self.ledger.disconnect();
         self.prune();
@@ -182,7 +194,7 @@ impl State {
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
-        self.role.write(w.u8(FORMAT)).u32(self.depth);
+        self.role.write(w.u8(if self.is_v2 { FORMAT_V2 } else { FORMAT })).u32(self.depth);
         w.u64(self.rates.0.to_sat_per_kwu()).u64(self.rates.1.to_sat_per_kwu());
         w.bytes(self.payout.as_bytes());
         write_script(&mut w, self.upfront.as_ref());
@@ -198,9 +210,7 @@ impl State {
         w.signature(&self.signed.commitment).list(self.signed.htlcs.iter(), |w, signature| {
             w.signature(signature);
         });
-        w.list(self.revoking.iter(), |w, htlc| {
-            htlc.write(w);
-        });
+        w.option(self.revoking.as_ref(), |w, state| state.write(w));
         for onions in [&self.sent, &self.onions] {
             w.list(onions.iter(), |w, (id, onion)| {
                 w.u64(*id).raw(&*onion.0);
@@ -226,8 +236,12 @@ impl State {
             Some(End::Failed) => w.u8(2),
             Some(End::FellBehind) => w.u8(3),
             Some(End::Spent) => w.u8(4),
+            Some(End::Aborted) => w.u8(5),
         };
         w.bool(self.is_copy);
+        if self.is_v2 {
+            w.option(self.signing.as_ref(), |w, signing| signing.write(w));
+        }
         w.finish()
     }
 
@@ -243,21 +257,28 @@ impl State {
 
     fn read(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
-        if r.u8()? != FORMAT {
-            return Err(malformed("an unknown format of stored channels"));
-        }
+        let is_v2 = match r.u8()? {
+            FORMAT => false,
+            FORMAT_V2 => true,
+            _ => return Err(malformed("an unknown format of stored channels")),
+        };
         let (role, depth) = (Role::read(&mut r)?, r.u32()?);
         let rates = (FeeRate::from_sat_per_kwu(r.u64()?), FeeRate::from_sat_per_kwu(r.u64()?));
         let (payout, upfront) = (r.script(MAX_SCRIPT)?, r.option(|r| r.script(MAX_SCRIPT))?);
         let (ready_sent, ready_received) = (r.bool()?, r.bool()?);
         let ledger = Updates::decode(read_long(&mut r)?)?;
-        let id = ChannelId::v1(ledger.channel().funding.outpoint).ok_or(malformed("a funding output above 65535"))?;
+        let channel = ledger.channel();
+        let id = if is_v2 {
+            ChannelId::v2(&channel.opener.points.revocation, &channel.accepter.points.revocation)
+        } else {
+            ChannelId::v1(channel.funding.outpoint).ok_or(malformed("a funding output above 65535"))?
+        };
         let secrets = SecretStore::decode(read_long(&mut r)?)?;
         let mut point = || r.option(Reader::key);
         let (revoking, newest, next) = (point()?, point()?, point()?);
         let points = Points { revoking, newest: newest.ok_or(malformed("a point is missing"))?, next };
         let signed = Signed { commitment: r.signature()?, htlcs: r.list(MAX_HTLCS, |r| r.signature())? };
-        let revoking = r.list(MAX_HTLCS, |r| Htlc::read(r))?;
+        let revoking = r.option(commitment::State::read)?;
         let onion = |r: &mut Reader<'_>| Ok((r.u64()?, OnionPacket(Box::new(r.array()?))));
         let failure = |r: &mut Reader<'_>| Ok((r.u64()?, Failure::read(r)?));
         // As many again may be ending, and one not signed for may follow each of them.
@@ -278,14 +299,18 @@ impl State {
             2 => Some(End::Failed),
             3 => Some(End::FellBehind),
             4 => Some(End::Spent),
+            5 => Some(End::Aborted),
             _ => return Err(malformed("an unknown end")),
         };
         let is_copy = r.bool()?;
+        let signing = if is_v2 { r.option(Signing::read)? } else { None };
         r.finish()?;
         Ok(Self {
             role,
             id,
             depth,
+            is_v2,
+            signing,
             rates,
             payout,
             upfront,
@@ -311,6 +336,7 @@ impl State {
             link: Link::Down,
             direct: false,
             closing_rate: None,
+            aborting: false,
             offered_fee: None,
         })
     }
@@ -334,9 +360,16 @@ impl State {
             Update::Fail(id) => self.sent_back.contains_key(id),
             _ => true,
         });
+        let funding = self.ledger.channel().funding.outpoint;
+        let is_signed_soundly = |signing: &Signing| {
+            // Nothing counts before the counterparty has signed.
+            let is_idle = revoked == Some(0) && !owed && !self.ready_sent && !self.shutdown_sent;
+            signing.is_sound(funding) && (signing.is_secured() || is_idle)
+        };
         next == revoked
+            && self.signing.as_ref().is_none_or(is_signed_soundly)
             && self.points.revoking.is_some() == owed
-            && (owed || self.revoking.is_empty())
+            && self.revoking.as_ref().map(|state| state.number.get()) == revoked.filter(|_| owed)
             && !self.ledger.owes_revocation(self.role)
             && has_onions
             && self.preimages.iter().all(fits)
@@ -380,11 +413,11 @@ fn write_script(w: &mut Writer, script: Option<&ScriptBuf>) {
     });
 }
 
-fn long(w: &mut Writer, bytes: &[u8]) {
+pub(super) fn long(w: &mut Writer, bytes: &[u8]) {
     w.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).raw(bytes);
 }
 
-fn read_long<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Error> {
+pub(super) fn read_long<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Error> {
     let length = r.u32()?;
     if length > MAX_LEDGER {
         return Err(malformed("a field is longer than allowed"));

@@ -2,7 +2,7 @@
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, Network, Script, ScriptBuf};
-use rillpay_wire::messages::{AcceptChannel, OpenChannel, OpenTlvs};
+use rillpay_wire::messages::{AcceptChannel, AcceptChannel2, OpenChannel, OpenChannel2};
 use rillpay_wire::{Feature, Features};
 
 use crate::amount::Msat;
@@ -52,6 +52,9 @@ pub struct Terms {
     pub payout: ScriptBuf,
     /// Both offer direct payments ([`rillpay_wire::messages::DIRECT_PAYMENTS`]).
     pub direct: bool,
+    /// What we ask for as the opener: [`ChannelType::Anchors`], or [`ChannelType::StaticRemoteKey`] of a peer without
+    /// `option_anchors`. As the accepter we take either.
+    pub channel_type: ChannelType,
 }
 
 impl Terms {
@@ -70,6 +73,7 @@ impl Terms {
             rates: (LEAST_RATE, FeeRate::from_sat_per_kwu(50_000)),
             payout,
             direct: false,
+            channel_type: ChannelType::Anchors,
         }
     }
 
@@ -87,12 +91,13 @@ impl Terms {
             && self.delay > 0
             && self.delay <= self.max_delay
             && self.rates.0 <= self.rates.1
-            && self.capacity.0 <= self.capacity.1;
+            && self.capacity.0 <= self.capacity.1
+            && OPENED.contains(&self.channel_type);
         if fits { Ok(()) } else { refuse(Code::InvalidArgument, "these terms contradict themselves") }
     }
 
-    /// The fee rates that we let an opener set in such a channel.
-    pub(super) fn rates(&self, channel_type: ChannelType) -> (FeeRate, FeeRate) {
+    /// The fee rates that we let an opener set in such a channel, and set ourselves.
+    pub fn rates(&self, channel_type: ChannelType) -> (FeeRate, FeeRate) {
         let (least, most) = self.rates;
         if channel_type.has_anchors() { (least, most) } else { (least, most.min(MOST_WITHOUT_ANCHORS)) }
     }
@@ -127,7 +132,7 @@ pub(super) struct Stated {
 }
 
 macro_rules! stated {
-    ($message:expr) => {
+    ($message:expr, $reserve:expr) => {
         Ok(Stated {
             points: Basepoints {
                 funding: $message.funding_pubkey,
@@ -138,24 +143,33 @@ macro_rules! stated {
             },
             first: $message.first_per_commitment_point,
             dust_limit: $message.dust_limit_satoshis,
-            reserve: $message.channel_reserve_satoshis,
+            reserve: $reserve,
             htlc_minimum: $message.htlc_minimum_msat.0,
             max_in_flight: $message.max_htlc_value_in_flight_msat.0,
             max_accepted: $message.max_accepted_htlcs,
             delay: $message.to_self_delay,
-            upfront: upfront(&$message.tlvs)?,
-            channel_type: channel_type(&$message.tlvs)?,
+            upfront: upfront($message.tlvs.upfront_shutdown_script.as_ref())?,
+            channel_type: channel_type($message.tlvs.channel_type.as_ref())?,
         })
     };
 }
 
 impl Stated {
     pub(super) fn by_opener(message: &OpenChannel) -> Result<Self, Error> {
-        stated!(message)
+        stated!(message, message.channel_reserve_satoshis)
     }
 
     pub(super) fn by_accepter(message: &AcceptChannel) -> Result<Self, Error> {
-        stated!(message)
+        stated!(message, message.channel_reserve_satoshis)
+    }
+
+    /// In version 2 the reserve follows from what both put in.
+    pub(super) fn by_opener2(message: &OpenChannel2, reserve: Amount) -> Result<Self, Error> {
+        stated!(message, reserve)
+    }
+
+    pub(super) fn by_accepter2(message: &AcceptChannel2, reserve: Amount) -> Result<Self, Error> {
+        stated!(message, reserve)
     }
 
     /// What its sender lets be under way to it, and the reserve that `theirs` sets for it.
@@ -197,20 +211,22 @@ impl Stated {
 }
 
 /// The types that are opened: with anchors, or with static remote keys alone.
+const OPENED: [ChannelType; 2] = [ChannelType::Anchors, ChannelType::StaticRemoteKey];
+
+/// How such a type is written.
 pub(super) fn features_of(channel_type: ChannelType) -> Features {
     let base = Features::default().with_required(Feature::StaticRemotekey);
     if channel_type.has_anchors() { base.with_required(Feature::Anchors) } else { base }
 }
 
-fn channel_type(tlvs: &OpenTlvs) -> Result<ChannelType, Error> {
-    let stated = tlvs.channel_type.as_ref().map(Features::minimal);
-    let known = [ChannelType::Anchors, ChannelType::StaticRemoteKey];
-    let found = known.into_iter().find(|kind| stated.as_ref() == Some(&features_of(*kind)));
+fn channel_type(stated: Option<&Features>) -> Result<ChannelType, Error> {
+    let stated = stated.map(Features::minimal);
+    let found = OPENED.into_iter().find(|kind| stated.as_ref() == Some(&features_of(*kind)));
     found.ok_or(Error::new(Code::UnacceptableTerms, "an unknown type of channel"))
 }
 
-fn upfront(tlvs: &OpenTlvs) -> Result<Option<ScriptBuf>, Error> {
-    let script = tlvs.upfront_shutdown_script.as_ref().filter(|script| !script.is_empty());
+fn upfront(stated: Option<&ScriptBuf>) -> Result<Option<ScriptBuf>, Error> {
+    let script = stated.filter(|script| !script.is_empty());
     script.map(|script| check_script(script).map(|()| script.clone())).transpose()
 }
 

@@ -256,7 +256,7 @@ impl Draft<'_> {
         let Some(next) = self.state.points.next.take() else {
             return Ok(());
         };
-        self.state.revoking = self.state.ledger.newest(self.other())?.htlcs;
+        self.state.revoking = Some(self.state.ledger.newest(self.other())?);
         let signed = self.state.ledger.sign(own)?;
         self.state.points.revoking = Some(self.state.points.newest);
         self.state.points.newest = next;
@@ -330,10 +330,7 @@ impl Draft<'_> {
         let (revoked, settled) = self.state.ledger.revoke(self.other())?;
         self.state.secrets.insert(revoked, secret)?;
         self.state.points.next = Some(message.next_per_commitment_point);
-        let htlcs = std::mem::take(&mut self.state.revoking);
-        if !htlcs.is_empty() {
-            self.archive.push(Event::Revoked(revoked, htlcs));
-        }
+        self.archive.extend(self.state.revoking.take().map(Event::Revoked));
         self.durable = true;
         self.settle(settled);
         self.sign_if_due()?;
