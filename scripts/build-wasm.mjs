@@ -1,4 +1,4 @@
-// The two browser modules: cargo compiles them, wasm-bindgen writes the JavaScript beside it, wasm-opt makes them small.
+// The three browser modules: cargo compiles them, wasm-bindgen writes the JavaScript beside it, wasm-opt makes them small.
 // What comes out, in pkg/generated, is what the npm package ships.
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -59,13 +59,15 @@ async function buildModule(out, name, features) {
 }
 
 /**
- * Builds the modules into `out`: the two that are shipped, what every page loads and the wallet, which a page loads when it
- * opens one; or, with features of its own, the benchmark's.
+ * Builds the modules into `out`: the three that are shipped, what every page loads, and the wallet and two-way channels, which a
+ * page loads when it opens them; or, with features of its own, the benchmark's.
  */
 export async function buildWasm({ out = shipped, features = [] } = {}) {
   rmSync(out, { recursive: true, force: true });
   await buildModule(out, 'rillpay', ['client', ...features]);
-  if (features.length === 0) await buildModule(out, 'wallet', ['wallet']);
+  if (features.length > 0) return;
+  await buildModule(out, 'wallet', ['wallet']);
+  await buildModule(out, 'two-way', ['two-way']);
 }
 
 await main(import.meta, async () => {

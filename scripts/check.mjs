@@ -21,7 +21,7 @@ const clippy = (args, env) =>
 
 async function checkClippy() {
   if (ask('cargo', ['clippy', '--version']) === null) throw new Failure('clippy is missing: `rustup component add clippy`.');
-  await clippy(['--workspace', '--features', 'rillpay/wallet']);
+  await clippy(['--workspace', '--features', 'rillpay/wallet,rillpay/two-way']);
 }
 
 async function checkWasmClippy() {
@@ -30,12 +30,12 @@ async function checkWasmClippy() {
     console.log('   left out: the Rust toolchain that builds for the browser here has no clippy');
     return;
   }
-  await clippy(['--package', 'rillpay', '--features', 'wallet', '--target', TARGET], env);
+  await clippy(['--package', 'rillpay', '--features', 'wallet,two-way', '--target', TARGET], env);
 }
 
 async function checkDocs() {
   const env = { RUSTDOCFLAGS: '--deny warnings' };
-  await run('cargo', ['doc', '--workspace', '--features', 'rillpay/wallet', '--no-deps', '--document-private-items'], { minutes: 30, env });
+  await run('cargo', ['doc', '--workspace', '--features', 'rillpay/wallet,rillpay/two-way', '--no-deps', '--document-private-items'], { minutes: 30, env });
 }
 
 const checks = [

@@ -44,7 +44,7 @@ const cargoTests = () =>
 async function wasmTests() {
   await builtWasm();
   const pack = (args, env) =>
-    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args, '--', '--features', 'wallet'], cargoCounts, {
+    counted('wasm-pack', ['test', '--mode', 'no-install', '--headless', ...args, '--', '--features', 'wallet,two-way'], cargoCounts, {
       minutes: 15,
       env: { ...wasmEnv(), WASM_BINDGEN_TEST_TIMEOUT: '120', ...env },
     });

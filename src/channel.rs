@@ -10,12 +10,13 @@ use rillpay_channel::bitcoin::{FeeRate, consensus::deserialize};
 use rillpay_channel::payer::{Payer, Phase};
 use rillpay_channel::{Code, bitcoin::Amount};
 use serde::Serialize;
-use wasm_bindgen::{JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::error::{Error, Problem, Result};
 use crate::esplora::{Esplora, Look, NO_CHAIN, Question};
 use crate::js;
 use crate::kit;
+use crate::listeners::Listeners;
 use crate::safety::Safety;
 use crate::session::Input;
 use crate::snapshot::{Snapshot, StatementView, Surroundings};
@@ -41,8 +42,7 @@ pub(crate) struct Shared {
     /// What has arrived and is not stored yet: what comes in quick succession is stored together.
     pub(crate) arrived: Cell<u64>,
     pub(crate) inbox: UnboundedSender<Input>,
-    listeners: RefCell<Vec<(u32, Function)>>,
-    next_listener: Cell<u32>,
+    listeners: Listeners,
     shown: RefCell<Option<Snapshot>>,
 }
 
@@ -71,8 +71,7 @@ impl Shared {
             ending,
             arrived: Cell::new(0),
             inbox,
-            listeners: RefCell::new(vec![]),
-            next_listener: Cell::new(0),
+            listeners: Listeners::default(),
             shown: RefCell::new(None),
         }
     }
@@ -137,24 +136,14 @@ impl Shared {
         // A plain object takes any property.
         let _ = js_sys::Reflect::set(&event, &"type".into(), &"problem".into());
         let _ = js_sys::Reflect::set(&event, &"error".into(), &error.into());
-        self.emit(&event);
+        self.listeners.emit(&event);
     }
 
     fn show(&self, event: Event) {
         let (Event::Changed { snapshot } | Event::Paid { snapshot, .. } | Event::Superseded { snapshot }) = &event;
         *self.shown.borrow_mut() = Some(snapshot.clone());
         if let Ok(event) = js::to_value(&event) {
-            self.emit(&event);
-        }
-    }
-
-    fn emit(&self, event: &JsValue) {
-        let listeners: Vec<Function> = self.listeners.borrow().iter().map(|(_, f)| f.clone()).collect();
-        for listener in listeners {
-            if let Err(thrown) = listener.call1(&JsValue::UNDEFINED, event) {
-                // A page's mistake must not stop payments; it belongs on the page's console.
-                web_sys::console::error_1(&thrown);
-            }
+            self.listeners.emit(&event);
         }
     }
 
@@ -194,16 +183,7 @@ impl Channel {
 
     /// Calls back after each change; returns the function that ends it.
     pub fn subscribe(&self, listener: Function) -> JsValue {
-        let id = self.shared.next_listener.get();
-        self.shared.next_listener.set(id.wrapping_add(1));
-        self.shared.listeners.borrow_mut().push((id, listener));
-        let shared = Rc::downgrade(&self.shared);
-        Closure::<dyn FnMut()>::new(move || {
-            if let Some(shared) = shared.upgrade() {
-                shared.listeners.borrow_mut().retain(|(other, _)| *other != id);
-            }
-        })
-        .into_js_value()
+        self.shared.listeners.subscribe(listener)
     }
 
     /// While paused every `need` is refused: nothing can be paid.

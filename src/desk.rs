@@ -6,7 +6,7 @@ use futures_channel::mpsc::{UnboundedReceiver, unbounded};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use rillpay_channel::Code;
-use rillpay_channel::wire::Message;
+use rillpay_channel::wire::{MAX_FRAME, Message, SUBPROTOCOL};
 
 use crate::env::sleep;
 use crate::error::{Error, Problem, Result};
@@ -31,7 +31,7 @@ impl Desk {
     /// [`Problem::ConnectionLost`], as all methods here; [`Code::WrongKey`] for another server.
     pub(crate) async fn open(terms: &Terms) -> Result<Self> {
         let (sender, events) = unbounded();
-        let socket = Socket::open(&terms.socket, move |event| {
+        let socket = Socket::open(&terms.socket, Some(SUBPROTOCOL), MAX_FRAME, move |event| {
             // Nobody listens any more once there is an answer.
             let _ = sender.unbounded_send(event);
         })?;
@@ -51,14 +51,14 @@ impl Desk {
     /// # Errors
     /// [`Error::Peer`] for a refusal.
     pub(crate) async fn ask(&mut self, question: &Message) -> Result<Message> {
-        self.socket.send(question);
+        self.socket.send(&question.encode());
         self.next().await
     }
 
     async fn next(&mut self) -> Result<Message> {
         let answer = async {
             while let Some(SocketEvent::Frame(frame)) = self.events.next().await {
-                match frame.message()? {
+                match Message::decode(frame.bytes())? {
                     Message::Refused(refusal) => return Err(Error::Peer(Box::new(refusal))),
                     Message::Unknown(_) => {}
                     message => return Ok(message),

@@ -92,8 +92,11 @@ pub enum Error {
         cause: rillpay_channel::Error,
     },
     /// The wallet refused.
-    #[cfg(feature = "wallet")]
+    #[cfg(any(feature = "wallet", feature = "two-way"))]
     Wallet(rillpay_wallet::Error),
+    /// The node of two-way channels refused.
+    #[cfg(feature = "two-way")]
+    Node(rillpay_node::Error),
 }
 
 /// Shorthand.
@@ -121,8 +124,10 @@ impl Error {
             Self::Peer(refusal) => &refusal.code,
             Self::Browser(problem, _) => problem.as_str(),
             Self::Corrupted { .. } => Code::CorruptedStore.as_str(),
-            #[cfg(feature = "wallet")]
+            #[cfg(any(feature = "wallet", feature = "two-way"))]
             Self::Wallet(error) => error.code().as_str(),
+            #[cfg(feature = "two-way")]
+            Self::Node(error) => error.code(),
         }
     }
 
@@ -134,8 +139,10 @@ impl Error {
             Self::Peer(refusal) => Code::parse(&refusal.code).map_or(Fault::Environment, Code::fault),
             Self::Browser(problem, _) => problem.fault(),
             Self::Corrupted { .. } => Code::CorruptedStore.fault(),
-            #[cfg(feature = "wallet")]
+            #[cfg(any(feature = "wallet", feature = "two-way"))]
             Self::Wallet(error) => error.code().fault(),
+            #[cfg(feature = "two-way")]
+            Self::Node(error) => error.fault(),
         }
     }
 
@@ -146,8 +153,10 @@ impl Error {
             Self::Peer(refusal) => refusal.text.as_str().into(),
             Self::Browser(problem, _) => problem.text().into(),
             Self::Corrupted { cause, .. } => cause.text().into(),
-            #[cfg(feature = "wallet")]
+            #[cfg(any(feature = "wallet", feature = "two-way"))]
             Self::Wallet(error) => error.text().into(),
+            #[cfg(feature = "two-way")]
+            Self::Node(error) => error.to_string().into(),
         }
     }
 
@@ -177,12 +186,15 @@ impl Error {
                 put(&data, "channel", channel.as_str().into());
                 put(&data, "cause", cause.code().as_str().into());
             }
-            #[cfg(feature = "wallet")]
+            #[cfg(any(feature = "wallet", feature = "two-way"))]
             Self::Wallet(error) => {
                 if let Some(amount) = error.amount() {
                     put(&data, "amountSat", amount.to_sat().into());
                 }
             }
+            // Its sentence says it all.
+            #[cfg(feature = "two-way")]
+            Self::Node(_) => {}
         }
         data
     }
@@ -206,10 +218,17 @@ impl From<rillpay_channel::Error> for Error {
     }
 }
 
-#[cfg(feature = "wallet")]
+#[cfg(any(feature = "wallet", feature = "two-way"))]
 impl From<rillpay_wallet::Error> for Error {
     fn from(error: rillpay_wallet::Error) -> Self {
         Self::Wallet(error)
+    }
+}
+
+#[cfg(feature = "two-way")]
+impl From<rillpay_node::Error> for Error {
+    fn from(error: rillpay_node::Error) -> Self {
+        Self::Node(error)
     }
 }
 

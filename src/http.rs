@@ -33,23 +33,41 @@ pub(crate) async fn get_text_up_to(url: &str, most: usize) -> Result<String, Htt
 
 /// A POST of plain text; the answer is text, true where the server accepted. One that is down has not refused.
 pub(crate) async fn post_text(url: &str, body: &str) -> Result<(bool, String), HttpError> {
-    let request = builder(RequestBuilder::new(url).method(gloo_net::http::Method::POST)).body(body).map_err(failed)?;
-    let response = request.send().await.map_err(failed)?;
+    let response = post(url, body, TIMEOUT_MS).await?;
     match response.status() {
         status @ 500.. => Err(status_failed(status)),
         _ => Ok((response.ok(), text(&response, MAX_BODY).await?)),
     }
 }
 
-fn builder(request: RequestBuilder) -> RequestBuilder {
+/// A request, with a text to be posted or without one; whatever came, and its status.
+pub(crate) async fn fetch(
+    url: &str,
+    body: Option<&str>,
+    (most, milliseconds): (usize, u32),
+) -> Result<(u16, Vec<u8>), HttpError> {
+    let response = match body {
+        Some(body) => post(url, body, milliseconds).await?,
+        None => builder(RequestBuilder::new(url), milliseconds).send().await.map_err(failed)?,
+    };
+    Ok((response.status(), bytes(&response, most).await?))
+}
+
+async fn post(url: &str, body: &str, milliseconds: u32) -> Result<Response, HttpError> {
+    let request = RequestBuilder::new(url).method(gloo_net::http::Method::POST);
+    let request = builder(request, milliseconds).body(body).map_err(failed)?;
+    request.send().await.map_err(failed)
+}
+
+fn builder(request: RequestBuilder, milliseconds: u32) -> RequestBuilder {
     request
         .cache(RequestCache::NoStore)
         .credentials(RequestCredentials::Omit)
-        .abort_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)))
+        .abort_signal(Some(&AbortSignal::timeout_with_u32(milliseconds)))
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
-    let response = builder(request).send().await.map_err(failed)?;
+    let response = builder(request, TIMEOUT_MS).send().await.map_err(failed)?;
     match response.status() {
         200..=299 => Ok(response),
         404 => Err(HttpError::NotFound),
@@ -61,17 +79,21 @@ fn status_failed(status: u16) -> HttpError {
     HttpError::Failed(format!("the server answered with status {status}"))
 }
 
-/// Reads the body piece by piece, so that a server cannot fill the memory.
 async fn text(response: &Response, most: usize) -> Result<String, HttpError> {
+    String::from_utf8(bytes(response, most).await?).map_err(|_| HttpError::Failed("not UTF-8".to_owned()))
+}
+
+/// Reads the body piece by piece, so that a server cannot fill the memory.
+async fn bytes(response: &Response, most: usize) -> Result<Vec<u8>, HttpError> {
     let Some(body) = response.body() else {
-        return Ok(String::new());
+        return Ok(vec![]);
     };
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
     let mut bytes = Vec::new();
     loop {
         let piece = JsFuture::from(reader.read()).await.map_err(thrown)?;
         if get(&piece, "done").is_truthy() {
-            return String::from_utf8(bytes).map_err(|_| HttpError::Failed("not UTF-8".to_owned()));
+            return Ok(bytes);
         }
         let piece: Uint8Array = get(&piece, "value").unchecked_into();
         bytes.extend_from_slice(&piece.to_vec());

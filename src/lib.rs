@@ -1,7 +1,8 @@
 //! The browser module of Rillpay: translates between JavaScript and [`rillpay_channel`], and holds what only a browser
 //! has: its socket, its store, its clock, its lock. No rule about money lives here.
 //!
-//! It is built twice, by feature: `client` for the first module that a page loads, `wallet` for the second.
+//! It is built three times, by feature: `client` for the module that every page loads, `wallet` and `two-way` for those that a page
+//! loads when it needs them.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -10,17 +11,20 @@
 //! | `recovery`, `desk` | channels from the words alone; questions before there is a session |
 //! | `safety` | how safe from loss is what this browser stores |
 //! | `wallet` | the page's own wallet, and refund files (types in `pkg/wallet.d.ts`) |
+//! | `two_way` | channels in which both sides pay: the node of `crates/node`, in a page (types in `pkg/two-way.d.ts`) |
+//! | `surroundings` | where words, network and chain of a site come from |
 //! | [`store`] | IndexedDB |
 //! | [`lock`] | one writer among the tabs |
 //! | `socket`, `http`, `esplora` | the three ways out |
 //! | [`terms`] | what a server publishes |
-//! | `snapshot`, `kit`, `js` | what JavaScript sees |
+//! | `snapshot`, `kit`, `js`, `listeners` | what JavaScript sees |
 //! | [`error`] | the one error shape |
 
 #![cfg_attr(
-    not(all(feature = "client", feature = "wallet")),
-    allow(dead_code, reason = "each of the two modules needs its part of what they share")
+    not(all(feature = "client", feature = "wallet", feature = "two-way", target_arch = "wasm32")),
+    allow(dead_code, reason = "each of the modules needs its part of what they share")
 )]
+#![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync, reason = "a page has one thread"))]
 
 #[cfg(feature = "bench")]
 pub mod bench;
@@ -37,6 +41,8 @@ mod http;
 mod js;
 #[cfg(feature = "client")]
 pub mod kit;
+#[cfg(any(feature = "client", feature = "two-way"))]
+mod listeners;
 pub mod lock;
 #[cfg(feature = "client")]
 mod recovery;
@@ -46,10 +52,14 @@ mod safety;
 mod session;
 #[cfg(feature = "client")]
 mod snapshot;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "two-way"))]
 mod socket;
 pub mod store;
+#[cfg(any(feature = "wallet", feature = "two-way"))]
+mod surroundings;
 pub mod terms;
+#[cfg(all(feature = "two-way", target_arch = "wasm32"))]
+pub mod two_way;
 #[cfg(feature = "wallet")]
 pub mod wallet;
 

@@ -1,4 +1,4 @@
-//! The WebSocket to the server: binary frames in, binary frames out.
+//! A WebSocket: binary frames in, binary frames out.
 //!
 //! Bound straight to the browser's own: gloo-net's wrapper sends each frame as a `Blob`, which the browser reads
 //! asynchronously, and a payment is what a viewer waits for.
@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use js_sys::{ArrayBuffer, Uint8Array};
-use rillpay_channel::wire::{MAX_FRAME, Message, SUBPROTOCOL};
+use js_sys::{ArrayBuffer, Promise, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{BinaryType, MessageEvent, WebSocket};
 
 use crate::error::{Error, Problem, Result};
@@ -31,9 +31,9 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Parses it.
-    pub(crate) fn message(&self) -> Result<Message> {
-        Ok(Message::decode(&self.bytes)?)
+    /// What is in it; nothing for a text.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -51,13 +51,18 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Starts to open a socket.
+    /// Starts to open a socket, whose frames are cut off at one byte more than the longest one.
     ///
     /// # Errors
     /// [`Problem::ConnectionLost`] for a URL that the browser refuses.
-    pub(crate) fn open(url: &str, tell: impl Fn(SocketEvent) + Clone + 'static) -> Result<Self> {
-        let socket = WebSocket::new_with_str(url, SUBPROTOCOL)
-            .map_err(|cause| Error::caused(Problem::ConnectionLost, &cause))?;
+    pub(crate) fn open(
+        url: &str,
+        protocol: Option<&str>,
+        longest: usize,
+        tell: impl Fn(SocketEvent) + Clone + 'static,
+    ) -> Result<Self> {
+        let socket = protocol.map_or_else(|| WebSocket::new(url), |protocol| WebSocket::new_with_str(url, protocol));
+        let socket = socket.map_err(|cause| Error::caused(Problem::ConnectionLost, &cause))?;
         socket.set_binary_type(BinaryType::Arraybuffer);
 
         let waiting = Rc::new(Cell::new(0_usize));
@@ -69,7 +74,10 @@ impl Socket {
                 return;
             }
             waiting.set(waiting.get().saturating_add(1));
-            tell_message(SocketEvent::Frame(Frame { bytes: bounded(&event.data()), waiting: waiting.clone() }));
+            tell_message(SocketEvent::Frame(Frame {
+                bytes: bounded(&event.data(), longest),
+                waiting: waiting.clone(),
+            }));
         });
         // `close` follows every `error`, so that one handler hears of both.
         let on_close = Closure::<dyn FnMut(JsValue)>::new(move |_| tell(SocketEvent::Closed));
@@ -78,15 +86,31 @@ impl Socket {
         Ok(Self { socket, _on_message: on_message, _on_close: on_close })
     }
 
-    /// Sends a message, or loses it where the socket is not open: amounts are cumulative, so that the next session makes
-    /// good what was lost.
-    pub(crate) fn send(&self, message: &Message) {
-        let _ = self.socket.send_with_u8_array(&message.encode());
+    /// Sends a frame, or loses it where the socket is not open.
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        let _ = self.socket.send_with_u8_array(bytes);
+    }
+
+    /// Waits until it is open; one that never opens is told of as closed.
+    pub(crate) async fn opened(&self) {
+        let opened = Promise::new(&mut |resolve, _| match self.socket.ready_state() {
+            WebSocket::CONNECTING => self.socket.set_onopen(Some(&resolve)),
+            // Settling a promise cannot throw.
+            _ => drop(resolve.call0(&JsValue::UNDEFINED)),
+        });
+        // Such a promise is never rejected.
+        let _ = JsFuture::from(opened).await;
+    }
+
+    /// How many bytes wait to be sent.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.socket.buffered_amount()
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.socket.set_onopen(None);
         self.socket.set_onmessage(None);
         self.socket.set_onclose(None);
         let _ = self.socket.close();
@@ -94,10 +118,10 @@ impl Drop for Socket {
 }
 
 /// The bytes of a frame, at most one more than is allowed; a text frame has none, which is no message.
-fn bounded(data: &JsValue) -> Vec<u8> {
+fn bounded(data: &JsValue, longest: usize) -> Vec<u8> {
     let Some(buffer) = data.dyn_ref::<ArrayBuffer>() else {
         return vec![];
     };
-    let most = u32::try_from(MAX_FRAME).unwrap_or(u32::MAX).saturating_add(1);
+    let most = u32::try_from(longest).unwrap_or(u32::MAX).saturating_add(1);
     Uint8Array::new_with_byte_offset_and_length(buffer, 0, buffer.byte_length().min(most)).to_vec()
 }

@@ -53,6 +53,12 @@ impl Esplora {
         Self { base }
     }
 
+    /// Where its API begins.
+    #[cfg(feature = "two-way")]
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Height of the best block.
     ///
     /// # Errors

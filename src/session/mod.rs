@@ -22,7 +22,7 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_channel::commitment::Funding;
 use rillpay_channel::payer::{Effect, Payer, Phase, Step};
-use rillpay_channel::wire::{ChannelState, Message, Refusal};
+use rillpay_channel::wire::{ChannelState, MAX_FRAME, Message, Refusal, SUBPROTOCOL};
 use rillpay_channel::{Code, Fault};
 use wasm_bindgen_futures::spawn_local;
 
@@ -192,7 +192,8 @@ impl Session {
 
     fn send(&self, message: &Message) {
         if let Some(socket) = &self.socket {
-            socket.send(message);
+            // One that is lost is made good by the next session: amounts are cumulative.
+            socket.send(&message.encode());
         }
     }
 
@@ -228,7 +229,7 @@ impl Session {
             // The task has ended if this fails, and with it the socket.
             let _ = inbox.unbounded_send(Input::Socket(number, event));
         };
-        match Socket::open(&self.shared.site.socket, tell) {
+        match Socket::open(&self.shared.site.socket, Some(SUBPROTOCOL), MAX_FRAME, tell) {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => self.lose(&error),
         }
@@ -281,7 +282,7 @@ impl Session {
 
     /// An error returned from here gives the socket up; a refusal that does not is told and answered.
     async fn on_frame(&mut self, frame: Frame) -> Result<()> {
-        let message = frame.message()?;
+        let message = Message::decode(frame.bytes())?;
         let kind = message.kind();
         match message {
             Message::Welcome { challenge, node } if !self.is_attached() => {

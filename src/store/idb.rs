@@ -24,11 +24,11 @@ extern "C" {
 }
 
 /// An open database; closed when dropped.
-pub(super) struct Database(IdbDatabase);
+pub(crate) struct Database(IdbDatabase);
 
 impl Database {
     /// Opens version 1 of a database with these object stores, and makes them where it is new.
-    pub(super) async fn open(name: &str, stores: &'static [&'static str]) -> Result<Self> {
+    pub(crate) async fn open(name: &str, stores: &'static [&'static str]) -> Result<Self> {
         let request = env::indexed_db()?.open_with_u32(name, 1).map_err(|cause| blocked(&cause))?;
         let opening = request.clone();
         let upgrade = Closure::once(move || {
@@ -49,21 +49,21 @@ impl Database {
     }
 
     /// The value of a key; undefined where there is none.
-    pub(super) async fn get(&self, store: &'static str, key: &JsValue) -> Result<JsValue> {
+    pub(crate) async fn get(&self, store: &'static str, key: &JsValue) -> Result<JsValue> {
         let transaction = self.begin(&[store], "readonly")?;
         let request = transaction.object_store(store).and_then(|store| store.get(key));
         result(&request.map_err(|cause| blocked(&cause))?).await
     }
 
     /// An array of the values in a range of keys, in the order of the keys.
-    pub(super) async fn get_all(&self, store: &'static str, range: &IdbKeyRange) -> Result<JsValue> {
+    pub(crate) async fn get_all(&self, store: &'static str, range: &IdbKeyRange) -> Result<JsValue> {
         let transaction = self.begin(&[store], "readonly")?;
         let request = transaction.object_store(store).and_then(|store| store.get_all_with_key(range));
         result(&request.map_err(|cause| blocked(&cause))?).await
     }
 
     /// Puts all of it, or nothing; returns when it is on the disk.
-    pub(super) async fn put_all(&self, puts: &[(&'static str, JsValue, JsValue)]) -> Result<()> {
+    pub(crate) async fn put_all(&self, puts: &[(&'static str, JsValue, JsValue)]) -> Result<()> {
         let stores: Vec<_> = puts.iter().map(|(store, ..)| *store).collect();
         let transaction = self.begin(&stores, "readwrite")?;
         for (store, key, value) in puts {
@@ -116,7 +116,7 @@ async fn result(request: &IdbRequest) -> Result<JsValue> {
 }
 
 /// A full disk told from everything else that keeps a browser from storing.
-pub(super) fn blocked(cause: &JsValue) -> Error {
+pub(crate) fn blocked(cause: &JsValue) -> Error {
     let name = cause.dyn_ref::<DomException>().map(DomException::name);
     let problem = match name.as_deref() {
         Some("QuotaExceededError") => Problem::StorageFull,

@@ -9,8 +9,8 @@
 //! Everything that one decision changes is written in one transaction with strict durability, and counts as stored only
 //! when the browser says `complete`. Replay treats all of it as hostile: see [`rillpay_channel::payer::Payer::replay`].
 
-mod idb;
-#[cfg(feature = "wallet")]
+pub(crate) mod idb;
+#[cfg(any(feature = "wallet", feature = "two-way"))]
 pub mod wallet;
 
 use js_sys::{Array, JsString, Uint8Array};

@@ -13,9 +13,8 @@ use std::rc::Rc;
 use futures_util::lock::{Mutex, MutexGuard};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use js_sys::{Array, Reflect, Uint8Array};
-use rillpay_channel::Code;
+use rillpay_channel::bitcoin::Transaction;
 use rillpay_channel::bitcoin::consensus::serialize;
-use rillpay_channel::bitcoin::{Network, Transaction};
 use rillpay_channel::keys::{Seed, canonical_words};
 use rillpay_wallet::Wallet as Machine;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
@@ -23,13 +22,13 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::env;
 use crate::error::{Error, Problem, Result};
-use crate::esplora::{Answer, Esplora, NO_CHAIN};
+use crate::esplora::{Answer, Esplora};
 use crate::js::{self, hex};
 use crate::lock::Lock;
-use crate::store::Store as SiteStore;
 use crate::store::wallet::Store;
-use crate::terms::{self, Terms, network_name};
-use order::{AddressView, BalanceView, EntryView, Options, PaymentOptions, Quote, Sent};
+use crate::surroundings::{Options, surroundings, words_of};
+use crate::terms::{self, network_name};
+use order::{AddressView, BalanceView, EntryView, PaymentOptions, Quote, Sent};
 
 /// How many questions are asked at once.
 const PARALLEL: usize = 6;
@@ -312,53 +311,6 @@ impl Wallet {
             Err(_) => false,
         };
         js::to_value(&Sent::of(&built, order.rate, Some(broadcast)))
-    }
-}
-
-/// Network and Esplora: those named, else those of the server's terms.
-async fn surroundings(options: &Options, origin: &str) -> Result<(Network, Esplora)> {
-    let invalid = |text| Error::new(Code::InvalidArgument, text);
-    let network =
-        options.network.as_deref().map(|name| terms::parse_network(name).ok_or(invalid("there is no such network")));
-    let network = network.transpose()?;
-    let esplora = options.esplora.as_deref().map(|url| {
-        terms::base_url(url, origin).ok_or(invalid("esplora has to be an https URL, or http on this machine"))
-    });
-    let esplora = esplora.transpose()?;
-    if let (Some(network), Some(esplora)) = (network, &esplora) {
-        return Ok((network, Esplora::new(esplora.clone())));
-    }
-    let terms = Terms::fetch(origin).await?;
-    if network.is_some_and(|network| network != terms.network) {
-        return Err(Error::new(Code::WrongNetwork, "this server is on another Bitcoin network"));
-    }
-    Ok((terms.network, Esplora::new(esplora.or(terms.esplora).ok_or(NO_CHAIN)?)))
-}
-
-/// The record of the site whose words these are; made, where there is none, as the site's client would make it.
-async fn words_of(origin: &str, words: Option<String>) -> Result<crate::store::Site> {
-    let store = SiteStore::open(origin).await?;
-    let given = words.is_some();
-    let (mut site, mut is_new) = store.site_with(words.clone()).await?;
-    if is_new {
-        // Fresh words would be gone with the window, and with them whatever was paid to their addresses.
-        if !given && env::is_private().await {
-            return Err(Problem::PrivateMode.into());
-        }
-        // Only the holder of the site's lock writes its record.
-        let _lock = Lock::take(origin).await?;
-        (site, is_new) = store.site_with(words).await?;
-        if is_new {
-            store.save_site(&site).await?;
-        }
-        store.mark_wallet().await?;
-        return Ok(site);
-    }
-    store.mark_wallet().await?;
-    // A client that restores other words at this very moment has replaced these before it could see the mark.
-    match store.site().await? {
-        Some(now) if now.words == site.words => Ok(now),
-        _ => Err(Problem::AnotherTab.into()),
     }
 }
 

@@ -12,28 +12,6 @@ use crate::error::{Error, Result};
 use crate::esplora::Esplora;
 use crate::js::{Fields, argument, wrong};
 
-/// What `openWallet` takes.
-pub(super) struct Options {
-    pub(super) server: String,
-    pub(super) network: Option<String>,
-    pub(super) esplora: Option<String>,
-    pub(super) words: Option<String>,
-}
-
-impl Options {
-    /// # Errors
-    /// [`Code::InvalidArgument`].
-    pub(super) fn read(options: JsValue) -> Result<Self> {
-        let options: Fields = argument(options)?;
-        Ok(Self {
-            server: options.get("server").map_err(wrong)?,
-            network: options.get("network").map_err(wrong)?,
-            esplora: options.get("esplora").map_err(wrong)?,
-            words: options.get("words").map_err(wrong)?,
-        })
-    }
-}
-
 /// What a payment takes.
 pub(super) struct PaymentOptions {
     to: String,

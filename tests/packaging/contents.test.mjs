@@ -26,11 +26,15 @@ test('the tarball holds exactly what is promised', () => {
     'dist/widget.js',
     'generated/rillpay.js',
     'generated/rillpay_bg.wasm',
+    'generated/two-way.js',
+    'generated/two-way_bg.wasm',
     'generated/wallet.js',
     'generated/wallet_bg.wasm',
     'index.d.ts',
     'index.js',
     'package.json',
+    'two-way.d.ts',
+    'two-way.js',
     'wallet-widget.d.ts',
     'wallet.d.ts',
     'wallet.js',
@@ -57,6 +61,8 @@ for (const [name, limit] of [
   ['rillpay', 200],
   // What a page loads when it opens a wallet.
   ['wallet', 210],
+  // What a page loads when it opens two-way channels: the node itself, with Lightning's messages and a checked view of the chain.
+  ['two-way', 547],
 ]) {
   test(`the module ${name} does not grow`, () => {
     const size = [`${name}.js`, `${name}_bg.wasm`]

@@ -13,7 +13,9 @@ before(() => {
       }
       const rillpay = await import('rillpay');
       const wallet = await import('rillpay/wallet');
-      console.log(JSON.stringify({ touched, exports: Object.keys(rillpay).sort(), wallet: Object.keys(wallet).sort() }));
+      const twoWay = await import('rillpay/two-way');
+      const names = (module) => Object.keys(module).sort();
+      console.log(JSON.stringify({ touched, exports: names(rillpay), wallet: names(wallet), twoWay: names(twoWay) }));
     `,
     'run.mjs': `
       import { readFileSync } from 'node:fs';
@@ -24,6 +26,9 @@ before(() => {
       const wallet = await import('rillpay/wallet');
       await wallet.initAsync(readFileSync(fileURLToPath(import.meta.resolve('rillpay/wallet_bg.wasm'))));
       result.file = await wallet.readRefundKit('{}').catch((error) => error.code);
+      const twoWay = await import('rillpay/two-way');
+      await twoWay.initAsync(readFileSync(fileURLToPath(import.meta.resolve('rillpay/two-way_bg.wasm'))));
+      result.channels = await twoWay.openTwoWay({ server: 'https://video.example' }).catch((error) => error.code);
       console.log(JSON.stringify(result));
     `,
   });
@@ -31,10 +36,11 @@ before(() => {
 after(() => project?.remove());
 
 test('an import touches nothing of a browser', () => {
-  const { touched, exports, wallet } = JSON.parse(project.node(['import.mjs']));
+  const { touched, exports, wallet, twoWay } = JSON.parse(project.node(['import.mjs']));
   assert.deepEqual(touched, []);
   assert.deepEqual(exports, ['Channel', 'Client', 'initAsync', 'validateWords', 'version']);
   assert.deepEqual(wallet, ['Wallet', 'chainHeight', 'initAsync', 'openWallet', 'readRefundKit', 'sendRefund']);
+  assert.deepEqual(twoWay, ['TwoWay', 'initAsync', 'openTwoWay']);
 });
 
 test('bytes start the module, and what needs no browser works', () => {
@@ -42,5 +48,6 @@ test('bytes start the module, and what needs no browser works', () => {
     ...EXPECTED,
     connect: 'unsupported_browser',
     file: 'invalid_refund_file',
+    channels: 'unsupported_browser',
   });
 });

@@ -1,10 +1,10 @@
 //! The one question-and-answer interface to a chain, whoever answers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, TxOut, Txid, block::Header};
+use rillpay_runtime::time::Instant;
 use tokio::sync::watch;
 
 use crate::{ChainError, FeeEstimates, Outspend, PaidOutput, ScriptHash, Status, Tip, TxInfo, Utxo};
@@ -33,7 +33,8 @@ pub struct Change {
 ///
 /// Every query may fail with [`ChainError::Unavailable`] or [`ChainError::Unfit`], which say nothing about the chain. Only
 /// [`broadcast`](Self::broadcast) answers [`ChainError::Refused`].
-#[async_trait]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 pub trait Chain: Send + Sync {
     /// The network, for addresses. Fixed for the life of the backend.
     fn network(&self) -> Network;

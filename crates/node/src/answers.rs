@@ -98,6 +98,8 @@ pub struct NodeInfo {
     pub id: String,
     /// Where it listens.
     pub address: Option<String>,
+    /// Where it listens for WebSockets.
+    pub websocket: Option<String>,
     /// Connected peers.
     pub peers: Vec<String>,
     /// The height of the best block.

@@ -8,26 +8,26 @@
 //!
 //! **A peer's backup is read before it is replaced**: what a node with a lost store sends would otherwise end the only good one.
 //!
-//! **Strict** ([`crate::Options::strict_backups`]): no revocation leaves before the backup that holds the state after it, on
+//! **Strict** ([`crate::Policy::strict_backups`]): no revocation leaves before the backup that holds the state after it, on
 //! the same connection. The peer has then kept what it can be asked for later, unless it wants to lose it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::keys::Seed;
 use rillpay_channel::revocable::BaseKeys;
 use rillpay_channel::revocable::backup::{Backup, BackupKey, ChannelCopy};
 use rillpay_channel::revocable::holder::Holder;
+use rillpay_runtime::time::{Duration, sleep, timeout};
 use rillpay_wire::messages::{Extension, PeerStorage};
 use tokio::sync::watch;
 
 use crate::channel::Channel;
 use crate::error::{Error, Kind};
+use crate::keep::Loaded;
 use crate::links::{Link, Wire};
 use crate::node::Shared;
 use crate::peer::{PeerAddress, begin_calling, warn};
-use crate::store::Loaded;
 
 /// How often a peer gets the newest: BOLT 1 lets it store no more than one a minute.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ pub(crate) async fn keep(node: &Shared, link: &Link) {
             tracing::error!(peer = %link.peer, %error, "no backup is sent");
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = sleep(PAUSE) => {}
             _ = openings.changed() => continue,
         }
         if changes.changed().await.is_err() {
@@ -185,6 +185,6 @@ async fn take_over_one(node: &Arc<Shared>, copy: ChannelCopy) -> Result<Option<A
 /// Waits for what the peer gives back on this connection.
 pub(crate) async fn wait(node: &Shared, peer: &PublicKey, patience: Duration) -> Option<Retrieved> {
     let mut retrieved = node.links.get(peer)?.retrieved.subscribe();
-    let result = tokio::time::timeout(patience, retrieved.wait_for(Option::is_some)).await;
+    let result = timeout(patience, retrieved.wait_for(Option::is_some)).await;
     result.ok()?.ok()?.clone()
 }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rillpay_channel::bitcoin::hashes::{Hash, sha256};
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
@@ -14,17 +13,17 @@ use rillpay_channel::bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction
 use rillpay_channel::revocable::holder::{Effect, End, Failure, Holder, Reaction, Step};
 use rillpay_channel::revocable::{BaseKeys, Htlc, Role};
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError, Msat};
+use rillpay_runtime::time::{Duration, Instant, timeout};
 use rillpay_wire::messages::Warning;
 use rillpay_wire::types::OnionPacket;
 use rillpay_wire::{ChannelId, Message};
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout_at};
 
 use crate::backup;
 use crate::error::{Code, Error, Kind};
+use crate::keep::{Change, Loaded};
 use crate::links::Wire;
-use crate::node::Shared;
-use crate::store::{Change, Loaded};
+use crate::node::{Notice, Shared};
 
 /// BOLT 4's `invalid_onion_hmac`: what a payment over an HTLC comes back with, as nothing here reads onions.
 const UNREADABLE: u16 = 0x8000 | 0x4000 | 5;
@@ -115,7 +114,8 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Whether something happened in time.
     pub(crate) async fn goes_on(&mut self) -> bool {
-        matches!(timeout_at(self.until, self.ticks.changed()).await, Ok(Ok(())))
+        let left = self.until.saturating_duration_since(Instant::now());
+        matches!(timeout(left, self.ticks.changed()).await, Ok(Ok(())))
     }
 }
 
@@ -190,6 +190,7 @@ impl Channel {
             self.carry_out(node, slot, effect);
         }
         self.tick();
+        node.notify(Notice::Changed);
         Ok(())
     }
 
@@ -200,7 +201,7 @@ impl Channel {
             _ => false,
         };
         match &slot.wire {
-            Some(wire) if node.options.strict_backups && wire.knows.keeps_backups && effects.iter().any(revokes) => {
+            Some(wire) if node.policy.strict_backups && wire.knows.keeps_backups && effects.iter().any(revokes) => {
                 backup::send(node, wire).await
             }
             _ => Ok(()),
@@ -248,7 +249,10 @@ impl Channel {
             // The watcher broadcasts what the stored states ask for, now and after every start.
             Effect::Fund | Effect::Broadcast(_) => node.wake.notify_one(),
             Effect::Ready => tracing::info!(%channel, "payments can be made"),
-            Effect::Paid(amount) => tracing::info!(%channel, %amount, "paid by the counterparty"),
+            Effect::Paid(amount) => {
+                tracing::info!(%channel, %amount, "paid by the counterparty");
+                node.notify(Notice::Paid(channel, amount));
+            }
             Effect::Given(amount) => tracing::info!(%channel, %amount, "paid to the counterparty"),
             Effect::Ended(end) => {
                 tracing::info!(%channel, end = name_of(&end), "the channel ended");

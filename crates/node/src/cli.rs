@@ -13,7 +13,7 @@ use rillpay_chain::bitcoind::{Auth, BitcoindChain, BitcoindOptions};
 use rillpay_chain::esplora::{EsploraChain, EsploraOptions};
 use rillpay_channel::bitcoin::{Amount, Network};
 use rillpay_node::control::{self, Command as Wish};
-use rillpay_node::{Node, Options, PeerAddress};
+use rillpay_node::{Node, Options, PeerAddress, Policy};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -104,6 +104,9 @@ struct Run {
     /// Where peers can call, such as 0.0.0.0:9735.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// Where pages can call over a WebSocket, such as 127.0.0.1:9738.
+    #[arg(long)]
+    websocket: Option<SocketAddr>,
     /// A Bitcoin Core node's RPC server, such as http://127.0.0.1:8332.
     #[arg(long, conflicts_with = "esplora", required_unless_present = "esplora")]
     bitcoind: Option<String>,
@@ -201,13 +204,14 @@ fn print(wish: &Wish, answer: &Value) {
     let field = |name| text(answer, name);
     match wish {
         Wish::Info {} => {
-            println!("id       {}\naddress  {}\nheight   {}", field("id"), field("address"), field("height"));
+            println!("id         {}\naddress    {}", field("id"), field("address"));
+            println!("websocket  {}\nheight     {}", field("websocket"), field("height"));
             for peer in answer.get("peers").and_then(Value::as_array).into_iter().flatten() {
-                println!("peer     {}", peer.as_str().unwrap_or("-"));
+                println!("peer       {}", peer.as_str().unwrap_or("-"));
             }
             if let Some(tower) = answer.get("tower").filter(|tower| !tower.is_null()) {
-                println!("tower    {}@{}", text(tower, "id"), text(tower, "address"));
-                println!("unsent   {}  {}", text(tower, "unsent"), text(tower, "trouble"));
+                println!("tower      {}@{}", text(tower, "id"), text(tower, "address"));
+                println!("unsent     {}  {}", text(tower, "unsent"), text(tower, "trouble"));
             }
         }
         Wish::Connect { .. } => println!("connected to {}", field("peer")),
@@ -278,11 +282,15 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
     let options = Options {
         listen: run.listen,
         words: std::env::var(rillpay_words::VARIABLE).ok(),
-        since: run.since,
-        delay: run.delay,
-        depth: run.depth,
-        strict_backups: run.strict_backups,
-        match_funding: Amount::from_sat(run.match_funding),
+        websocket: run.websocket,
+        policy: Policy {
+            since: run.since,
+            delay: run.delay,
+            depth: run.depth,
+            strict_backups: run.strict_backups,
+            match_funding: Amount::from_sat(run.match_funding),
+            ..Policy::default()
+        },
         tower: run.tower,
         ..Options::new(data)
     };
@@ -296,6 +304,9 @@ async fn serve(data: PathBuf, run: Run) -> Result<ExitCode> {
     match node.address() {
         Some(address) => println!("{}@{address}", node.id()),
         None => println!("{}", node.id()),
+    }
+    if let Some(address) = node.websocket() {
+        println!("{}@ws://{address}", node.id());
     }
     tokio::select! {
         () = node.asked_to_stop() => {}

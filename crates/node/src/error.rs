@@ -2,9 +2,10 @@
 
 use rillpay_chain::ChainError;
 use rillpay_channel::Fault;
+#[cfg(not(target_arch = "wasm32"))]
 use rillpay_words::WordsError;
 
-use crate::store::StoreError;
+use crate::keep::StoreError;
 
 // What only a node can say. Codes of channels, wallet, chain and transport are passed on as they are.
 rillpay_wire::codes! {
@@ -114,6 +115,7 @@ impl From<ChainError> for Error {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl From<WordsError> for Error {
     fn from(error: WordsError) -> Self {
         match error {

@@ -1,4 +1,4 @@
-//! A node with two-way channels: the process that Hitesh and Irene each run.
+//! A node with two-way channels: the process that Hitesh and Irene each run, and what a page is where it has such channels.
 //!
 //! ```text
 //!   command ──> control ──┐                    ┌── store: decide, save, commit, then act
@@ -27,37 +27,60 @@
 //! | `signing` | the chain and a funding that both sign for |
 //! | `lift` | a commitment that waits, and a child that pays for it |
 //! | `purse` | the on-chain wallet |
-//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
+//! | [`keep`] | what has to survive, and who keeps it |
+//! | `dial` | how peers are reached |
 //! | `backup`, `shelf` | what peers keep for us, and we for them |
-//! | `store` | what survives |
+//!
+//! In a process there are besides:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `process` | the folder, and where it listens: TCP and WebSocket |
+//! | `store` | what survives, as a file |
+//! | `tower`, `outbox` | kits for a watchtower: what it is still to be told, and the telling |
+//! | `control` | commands over a socket in the data folder |
 //! | `testing` | the store for measurements, behind the feature of this name |
-//! | [`control`] | commands over a socket in the data folder |
+//!
+//! A page brings its own store, its own chain and its own way to peers: `two_way` in the browser crate.
+
+#![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync, reason = "a page has one thread"))]
 
 mod answers;
 mod backup;
 mod channel;
 mod claims;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod control;
+mod dial;
 mod error;
+pub mod keep;
 mod lift;
 mod links;
 mod node;
 mod opening;
+#[cfg(not(target_arch = "wasm32"))]
 mod outbox;
 mod peer;
+#[cfg(not(target_arch = "wasm32"))]
+mod process;
 mod purse;
 mod queries;
 pub mod request;
 mod shelf;
 mod signing;
+#[cfg(not(target_arch = "wasm32"))]
 mod store;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
 pub mod testing;
 mod together;
+#[cfg(not(target_arch = "wasm32"))]
 mod tower;
 mod watcher;
 
 pub use answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo, TowerInfo};
+pub use dial::{Dial, Reads, Stream, Writes};
 pub use error::{Code, Error};
-pub use node::{Node, Options};
+pub use node::{Node, Notice, Parts, Policy, Release};
 pub use peer::PeerAddress;
+#[cfg(not(target_arch = "wasm32"))]
+pub use process::Options;

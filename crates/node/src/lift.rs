@@ -50,7 +50,8 @@ pub(crate) async fn lift(
     };
     let sign = |child: &mut Transaction| Ok(lift.sign(child)?);
     let (base, value) = (lift.child(), lift.anchor().value());
-    let child = match node.purse.support(&node.store, (&base, value), &fee, &replaced, sign).await {
+    let child = match node.purse.support(node.store.as_ref(), channel.row, (&base, value), &fee, &replaced, sign).await
+    {
         Ok(child) => child,
         Err(error) if error.kind() == Kind::Wallet(WalletCode::InsufficientFunds) => {
             tracing::warn!(channel = %channel.id, "the wallet has not enough in blocks to raise the fee of a commitment");
@@ -75,7 +76,7 @@ pub(crate) async fn lift(
 pub(crate) async fn let_go(node: &Shared, channel: &Channel) -> Result<(), Error> {
     let lifted = channel.look(node, |_, sight| Ok(sight.lifted.take())).await?;
     match lifted.and_then(|lifted| lifted.child) {
-        Some(child) => node.purse.let_go(&node.store, &child).await,
+        Some(child) => node.purse.let_go(node.store.as_ref(), &child).await,
         None => Ok(()),
     }
 }

@@ -1,13 +1,8 @@
 //! The node: what its parts share, its start and stop, and what commands can ask for.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rillpay_chain::{Chain, ScriptHash};
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
@@ -17,33 +12,29 @@ use rillpay_channel::revocable::BaseKeys;
 use rillpay_channel::revocable::fees::LEAST_RATE;
 use rillpay_channel::revocable::holder::{End, Holder};
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError, Msat};
+use rillpay_runtime::MaybeSend;
+use rillpay_runtime::time::{Duration, timeout};
 use rillpay_transport::NodeKey;
 use rillpay_wallet::Balance;
 use rillpay_wire::ChannelId;
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::sync::{Notify, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::answers::{BalanceInfo, ChannelInfo, CloseInfo, NodeInfo, OpenInfo, PaidInfo, RestoreInfo};
 use crate::backup::{Backups, Retrieved};
 use crate::channel::{Channel, name_of};
+use crate::dial::Dial;
 use crate::error::{Code, Error};
+use crate::keep::{Keep, Owner};
 use crate::links::Links;
 use crate::opening::{self, Opened};
 use crate::peer::{self, PeerAddress};
 use crate::purse::{Purse, total};
 use crate::request::PaymentRequest;
 use crate::shelf::Shelf;
-use crate::store::{Owner, Store};
-use crate::tower::Tower;
-use crate::{backup, tower, watcher};
+use crate::{backup, watcher};
 
-/// How many callers may be introducing themselves at a time.
-const GREETINGS: usize = 64;
-/// How many peers without a channel may be connected. Those with one always find room.
-const STRANGERS: usize = 64;
 /// How long a peer may take to answer what a command asked of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A new store numbers its channels from so many for each block of the chain on. No store opens as many as that per block, so
@@ -53,16 +44,12 @@ const ROWS_PER_BLOCK: u32 = 256;
 const RETRIEVAL: Duration = Duration::from_secs(5);
 /// Within how many blocks a transaction is to confirm that is in no hurry.
 pub(crate) const TARGET: u16 = 6;
+/// How many notices may wait for whoever listens. Who is slower misses the oldest ones, and is told so.
+const NOTICES: usize = 256;
 
-/// How to run a node. It may hold the recovery words, so it never prints.
-#[derive(Clone)]
-pub struct Options {
-    /// Where everything is kept. One process at a time.
-    pub data_dir: PathBuf,
-    /// Where peers can call. `None`: nobody can, and the node calls others.
-    pub listen: Option<SocketAddr>,
-    /// The recovery words, in place of the file `seed.words`.
-    pub words: Option<String>,
+/// What a node agrees to.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
     /// From which height on the wallet's coins are looked for, in a new store; the tip if not said.
     pub since: Option<u32>,
     /// Blocks that a counterparty waits for its own money after it closes alone: our time to punish.
@@ -75,49 +62,76 @@ pub struct Options {
     pub strict_backups: bool,
     /// The most that we put into a channel that a peer opens: as much as the peer does, up to this.
     pub match_funding: Amount,
-    /// Who punishes for us while we are away.
-    pub tower: Option<PeerAddress>,
 }
 
-impl Options {
+impl Default for Policy {
     /// The book's delay of 1000 blocks, and three confirmations; nothing is put into channels that others open.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        let (data_dir, listen, words, since) = (data_dir.into(), None, None, None);
+    fn default() -> Self {
         Self {
-            data_dir,
-            listen,
-            words,
-            since,
+            since: None,
             delay: 1_000,
             max_delay: 2_016,
             depth: 3,
             strict_backups: false,
             match_funding: Amount::ZERO,
-            tower: None,
         }
     }
 }
 
+/// What a node is made of. It holds keys, so it never prints.
+pub struct Parts {
+    /// The recovery words.
+    pub seed: Seed,
+    /// The chain.
+    pub chain: Arc<dyn Chain>,
+    /// What survives.
+    pub store: Arc<dyn Keep>,
+    /// How peers are reached.
+    pub dial: Arc<dyn Dial>,
+    /// What it agrees to.
+    pub policy: Policy,
+    /// The first of the wallet's addresses that nobody else gives out: see [`rillpay_wallet::Wallet::new`].
+    pub reserved: u32,
+    /// Called once the node has stopped: somebody else may use the store.
+    pub release: Release,
+}
+
+/// See [`Parts::release`].
+#[cfg(not(target_arch = "wasm32"))]
+pub type Release = Box<dyn FnOnce() + Send>;
+/// See [`Parts::release`].
+#[cfg(target_arch = "wasm32")]
+pub type Release = Box<dyn FnOnce()>;
+
+/// What a node tells whoever listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Something is different: a channel, a connection, the chain.
+    Changed,
+    /// The counterparty paid so much, for good.
+    Paid(ChannelId, Msat),
+}
+
 /// What the parts of a node share.
 pub(crate) struct Shared {
-    pub(crate) options: Options,
+    pub(crate) policy: Policy,
     pub(crate) seed: Seed,
     pub(crate) key: NodeKey,
     pub(crate) chain: Arc<dyn Chain>,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Keep>,
+    pub(crate) dial: Arc<dyn Dial>,
     pub(crate) purse: Purse,
     pub(crate) links: Links,
     pub(crate) backups: Backups,
     pub(crate) shelf: Shelf,
-    tower: Option<Arc<Tower>>,
     /// Something is to be broadcast or looked up.
     pub(crate) wake: Notify,
     pub(crate) shutdown: CancellationToken,
     channels: Mutex<BTreeMap<[u8; 32], Arc<Channel>>>,
     rows: AtomicU32,
-    tasks: Mutex<JoinSet<()>>,
-    /// Held as long as the process uses the folder.
-    lock: Mutex<Option<File>>,
+    notices: broadcast::Sender<Notice>,
+    tasks: TaskTracker,
+    release: Mutex<Option<Release>>,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -133,18 +147,23 @@ pub(crate) fn random() -> Result<[u8; 32], Error> {
 
 impl Shared {
     /// Runs something until it ends or the node is stopped.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = guard(&self.tasks);
-        while tasks.try_join_next().is_some() {}
-        if !self.shutdown.is_cancelled() {
-            tasks.spawn(work);
-        }
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + MaybeSend + 'static) {
+        let shutdown = self.shutdown.clone();
+        rillpay_runtime::spawn(self.tasks.track_future(async move {
+            let _ = shutdown.run_until_cancelled(work).await;
+        }));
+    }
+
+    /// Tells whoever listens.
+    pub(crate) fn notify(&self, notice: Notice) {
+        // Nobody has to listen.
+        let _ = self.notices.send(notice);
     }
 
     /// Runs something that goes on even if whoever waits for it gives up.
-    pub(crate) async fn detached<T: Send + 'static>(
+    pub(crate) async fn detached<T: MaybeSend + 'static>(
         &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        work: impl Future<Output = Result<T, Error>> + MaybeSend + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.spawn(async move {
@@ -178,12 +197,6 @@ impl Shared {
         self.channels().into_iter().filter(|channel| channel.peer == *peer).collect()
     }
 
-    fn has_room_for(&self, peer: &PublicKey) -> bool {
-        let known: HashSet<_> = guard(&self.channels).values().map(|channel| channel.peer).collect();
-        let strangers = || self.links.peers().iter().filter(|peer| !known.contains(peer)).count();
-        known.contains(peer) || strangers() < STRANGERS
-    }
-
     pub(crate) fn add_channel(&self, channel: Arc<Channel>) {
         guard(&self.channels).insert(channel.id.0, channel);
     }
@@ -208,81 +221,81 @@ impl Shared {
 /// A running node. Clones are the same one.
 #[derive(Clone)]
 pub struct Node {
-    shared: Arc<Shared>,
-    address: Option<SocketAddr>,
+    pub(crate) shared: Arc<Shared>,
+    /// Where it listens, in a process.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) place: Arc<crate::process::Place>,
+}
+
+/// Starts to run a node: reads the channels, looks at the chain, and only then talks to anybody.
+///
+/// # Errors
+/// [`Code::Folder`] for a store of other words or another network; what store and chain say.
+pub(crate) async fn begin(parts: Parts) -> Result<Arc<Shared>, Error> {
+    let Parts { seed, chain, store, dial, policy, reserved, release } = parts;
+    let network = chain.network();
+    let key = NodeKey::new(seed.node_key()?.expose());
+    let own = (key.public().serialize().to_vec(), network.to_string());
+    let since = match store.owner()? {
+        Some(owner) if (&owner.key, &owner.network) == (&own.0, &own.1) => owner.since,
+        Some(_) => {
+            return Err(Error::new(Code::Folder, "the store belongs to other recovery words or another network"));
+        }
+        None => {
+            let tip = watcher::first_tip(chain.as_ref()).await?;
+            let since = policy.since.map_or(tip, |since| since.min(tip));
+            // Words that were used before have given out numbers that nobody remembers; none of them again.
+            let rows = tip.saturating_mul(ROWS_PER_BLOCK);
+            store.own(Owner { key: own.0, network: own.1, since, rows }).await?;
+            since
+        }
+    };
+    let purse = Purse::open(&seed, network, store.as_ref(), (reserved, since))?;
+    let shared = Arc::new(Shared {
+        rows: AtomicU32::new(store.next_row()?),
+        backups: Backups::new(&seed)?,
+        shelf: Shelf::default(),
+        policy,
+        seed,
+        key,
+        chain,
+        store,
+        dial,
+        purse,
+        links: Links::default(),
+        wake: Notify::new(),
+        shutdown: CancellationToken::new(),
+        channels: Mutex::new(BTreeMap::new()),
+        notices: broadcast::channel(NOTICES).0,
+        tasks: TaskTracker::new(),
+        release: Mutex::new(Some(release)),
+    });
+    for loaded in shared.store.channels()? {
+        match Holder::load(&loaded.held) {
+            Ok(holder) => {
+                let keys = BaseKeys::from_seed(&shared.seed, loaded.row)?;
+                shared.add_channel(Channel::new(holder, keys, &loaded));
+            }
+            // The others have to be watched all the same.
+            Err(error) => tracing::error!(row = loaded.row, %error, "a damaged channel is left alone"),
+        }
+    }
+    watcher::first_pass(&shared).await?;
+    for (id, address) in shared.store.peers()? {
+        peer::begin_calling(&shared, PeerAddress { id, address });
+    }
+    shared.spawn(watcher::run(Arc::clone(&shared)));
+    Ok(shared)
 }
 
 impl Node {
-    /// Starts a node: takes the folder, reads the channels, looks at the chain, and only then talks to anybody.
+    /// Runs a node in a page.
     ///
     /// # Errors
-    /// [`Code::Folder`], [`Code::StoreFailed`], or what the chain said; nothing runs then.
-    pub async fn start(options: Options, chain: Arc<dyn Chain>) -> Result<Self, Error> {
-        let folder =
-            |error: std::io::Error| Error::new(Code::Folder, format!("{}: {error}", options.data_dir.display()));
-        DirBuilder::new().recursive(true).mode(0o700).create(&options.data_dir).map_err(folder)?;
-        // One that was there before may have been open to others.
-        std::fs::set_permissions(&options.data_dir, Permissions::from_mode(0o700)).map_err(folder)?;
-        let lock = take_folder(&options.data_dir)?;
-        let store = Store::open(&options.data_dir.join("node.sqlite"))?.with_outbox(options.tower.is_some());
-        let (owner, network) = (store.owner()?, chain.network());
-        let words = options.data_dir.join("seed.words");
-        let seed = rillpay_words::read_or_make(options.words.as_deref(), &words, network, owner.is_none())?;
-        let key = NodeKey::new(seed.node_key()?.expose());
-        let own = (key.public().serialize().to_vec(), network.to_string());
-        let since = match owner {
-            Some(owner) if (&owner.key, &owner.network) == (&own.0, &own.1) => owner.since,
-            Some(_) => {
-                return Err(Error::new(Code::Folder, "the store belongs to other recovery words or another network"));
-            }
-            None => {
-                let tip = watcher::first_tip(chain.as_ref()).await?;
-                let since = options.since.map_or(tip, |since| since.min(tip));
-                // Words that were used before have given out numbers that nobody remembers; none of them again.
-                let rows = tip.saturating_mul(ROWS_PER_BLOCK);
-                store.own(&Owner { key: own.0, network: own.1, since, rows })?;
-                since
-            }
-        };
-        let purse = Purse::open(&seed, network, &store, since)?;
-        let shared = Arc::new(Shared {
-            rows: AtomicU32::new(store.next_row()?),
-            backups: Backups::new(&seed)?,
-            shelf: Shelf::default(),
-            tower: options.tower.clone().map(|at| Arc::new(Tower::new(at))),
-            options,
-            seed,
-            key,
-            chain,
-            store,
-            purse,
-            links: Links::default(),
-            wake: Notify::new(),
-            shutdown: CancellationToken::new(),
-            channels: Mutex::new(BTreeMap::new()),
-            tasks: Mutex::new(JoinSet::new()),
-            lock: Mutex::new(Some(lock)),
-        });
-        for loaded in shared.store.channels()? {
-            match Holder::load(&loaded.held) {
-                Ok(holder) => {
-                    let keys = BaseKeys::from_seed(&shared.seed, loaded.row)?;
-                    shared.add_channel(Channel::new(holder, keys, &loaded));
-                }
-                // The others have to be watched all the same.
-                Err(error) => tracing::error!(row = loaded.row, %error, "a damaged channel is left alone"),
-            }
-        }
-        watcher::first_pass(&shared).await?;
-        let address = listen(&shared).await?;
-        for (id, address) in shared.store.peers()? {
-            peer::begin_calling(&shared, PeerAddress { id, address });
-        }
-        shared.spawn(watcher::run(Arc::clone(&shared)));
-        if let Some(tower) = &shared.tower {
-            shared.spawn(tower::run(Arc::clone(&shared), Arc::clone(tower)));
-        }
-        Ok(Self { shared, address })
+    /// [`Code::Folder`] for a store of other words or another network; what store and chain say.
+    #[cfg(target_arch = "wasm32")]
+    pub async fn begin(parts: Parts) -> Result<Self, Error> {
+        Ok(Self { shared: begin(parts).await? })
     }
 
     /// The node's key, its name.
@@ -290,25 +303,20 @@ impl Node {
         self.shared.key.public()
     }
 
-    /// Where it listens.
-    pub const fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
-    /// Where its folder is.
-    pub fn data_dir(&self) -> &Path {
-        &self.shared.options.data_dir
+    /// What happens from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.shared.notices.subscribe()
     }
 
     /// Stops at once, wherever it is. Nothing has to be said or written: what matters is stored already.
     pub async fn stop(&self) {
         self.shared.shutdown.cancel();
-        let mut tasks = std::mem::take(&mut *guard(&self.shared.tasks));
-        tasks.shutdown().await;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
         self.shared.store.close();
-        // Unlocked by name: a child of this process may have the file, too, until it becomes another program.
-        if let Some(lock) = guard(&self.shared.lock).take() {
-            let _ = lock.unlock();
+        let release = guard(&self.shared.release).take();
+        if let Some(release) = release {
+            release();
         }
     }
 
@@ -317,11 +325,13 @@ impl Node {
         self.shared.shutdown.cancelled().await;
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn ask_to_stop(&self) {
         self.shared.shutdown.cancel();
     }
 
     /// Runs until the node is stopped.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.shared.spawn(work);
     }
@@ -333,11 +343,13 @@ impl Node {
     pub async fn info(&self) -> Result<NodeInfo, Error> {
         let height = self.shared.chain.tip().await?.height;
         let peers = self.shared.links.peers().iter().map(ToString::to_string).collect();
-        let tower = match &self.shared.tower {
-            Some(tower) => Some(tower.info(&self.shared.store).await?),
-            None => None,
-        };
-        Ok(NodeInfo { id: self.id().to_string(), address: self.address.map(|at| at.to_string()), peers, height, tower })
+        #[cfg(not(target_arch = "wasm32"))]
+        let [address, websocket] = [self.address(), self.websocket()].map(|at| at.map(|at| at.to_string()));
+        #[cfg(not(target_arch = "wasm32"))]
+        let tower = self.tower().await?;
+        #[cfg(target_arch = "wasm32")]
+        let ([address, websocket], tower) = ([None, None], None);
+        Ok(NodeInfo { id: self.id().to_string(), address, websocket, peers, height, tower })
     }
 
     /// Connects to a peer, and remembers to call it again after every break and every start.
@@ -585,7 +597,7 @@ impl Node {
 
     async fn look_at_purse(&self) -> Result<(), Error> {
         let node = Arc::clone(&self.shared);
-        self.shared.detached(async move { node.purse.look(node.chain.as_ref(), &node.store).await }).await
+        self.shared.detached(async move { node.purse.look(node.chain.as_ref(), node.store.as_ref()).await }).await
     }
 
     /// The channel whose id begins so.
@@ -614,45 +626,4 @@ async fn check_signed(node: &Shared, opened: &Opened) -> Result<(), Error> {
         Some(view) if view.end != Some(End::Aborted) => Ok(()),
         _ => Err(Error::new(Code::OpeningFailed, "the funding was given up")),
     }
-}
-
-fn take_folder(folder: &Path) -> Result<File, Error> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(|error| Error::new(Code::Folder, format!("{}: {error}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(Error::new(Code::Folder, format!("another node uses {}", folder.display()))),
-    }
-}
-
-/// Takes calls from now on.
-async fn listen(node: &Arc<Shared>) -> Result<Option<SocketAddr>, Error> {
-    let Some(at) = node.options.listen else { return Ok(None) };
-    let failed = |error: std::io::Error| Error::new(Code::Folder, format!("cannot listen on {at}: {error}"));
-    let listener = TcpListener::bind(at).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let (serving, room) = (Arc::clone(node), Arc::new(Semaphore::new(GREETINGS)));
-    node.spawn(async move {
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let node = Arc::clone(&serving);
-                    serving.spawn(async move {
-                        let answered = peer::answer(&node, stream).await;
-                        drop(place);
-                        match answered {
-                            Ok(session) if node.has_room_for(&session.remote) => peer::serve(node, session, None).await,
-                            Ok(_) => tracing::debug!("a stranger was not taken in"),
-                            Err(error) => tracing::debug!(%error, "a caller was not answered"),
-                        }
-                    });
-                }
-                // Too many open files, above all: others have to end first.
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    });
-    Ok(Some(address))
 }

@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 
 use crate::channel::Channel;
 use crate::error::{Code, Error, Kind};
+use crate::keep::{Change, Loaded};
 use crate::links::Link;
 use crate::node::{Shared, TARGET, random};
-use crate::store::{Change, Loaded};
 use crate::together;
 
 /// The most channels with one peer.
@@ -77,11 +77,11 @@ pub(crate) struct Made {
 /// The terms of our side.
 pub(crate) async fn terms(node: &Shared, link: &Link) -> Result<Terms, Error> {
     let payout = node.purse.address().await?.script_pubkey();
-    let options = &node.options;
+    let policy = &node.policy;
     Ok(Terms {
-        delay: options.delay,
-        max_delay: options.max_delay.max(options.delay),
-        depth: options.depth,
+        delay: policy.delay,
+        max_delay: policy.max_delay.max(policy.delay),
+        depth: policy.depth,
         direct: link.wire.knows.direct,
         channel_type: if link.wire.knows.anchors { ChannelType::Anchors } else { ChannelType::StaticRemoteKey },
         ..Terms::new(node.chain.network(), payout)
@@ -108,7 +108,7 @@ pub(crate) async fn open(
     let terms = terms(node, &link).await?;
     let rate = node.rate(TARGET).await?;
     // Before the peer is asked, which answers within seconds: the funding is built from what was seen here.
-    node.purse.look(node.chain.as_ref(), &node.store).await?;
+    node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
     node.purse.check(capacity, rate).await?;
     let (row, nonce, (least, most)) = (node.new_row(), random()?, terms.rates(terms.channel_type));
     let keys = BaseKeys::from_seed(&node.seed, row)?;
@@ -226,11 +226,11 @@ async fn accepted(node: &Shared, link: &Link, asked: Asked, message: &AcceptChan
     let Asked { proposal, keys, row, rate, temporary, reply } = asked;
     let made = async {
         let unfunded = proposal.accepted(message)?;
-        let (txid, outpoint) = node.purse.build(&node.store, &unfunded.output(), rate, row).await?;
+        let (txid, outpoint) = node.purse.build(node.store.as_ref(), &unfunded.output(), rate, row).await?;
         match unfunded.funded(&keys, outpoint) {
             Ok((pending, message)) => Ok((pending, message, txid)),
             Err(error) => {
-                node.purse.release(&node.store, &txid).await?;
+                node.purse.release(node.store.as_ref(), &txid).await?;
                 Err(error.into())
             }
         }
@@ -259,7 +259,7 @@ async fn signed(node: &Arc<Shared>, link: &Link, made: Made, message: &FundingSi
         refuse(link, temporary, error);
         // Where it is not known whether the channel was saved, its coins stay held until the next start knows.
         if error.kind() != Kind::Node(Code::StoreFailed)
-            && let Err(error) = node.purse.release(&node.store, &txid).await
+            && let Err(error) = node.purse.release(node.store.as_ref(), &txid).await
         {
             tracing::error!(%txid, %error, "the coins of a funding stay held");
         }
@@ -329,7 +329,7 @@ pub(crate) async fn abort(node: &Shared, link: &Link, why: &str) {
             }
         }
         Opening::Made(made) => {
-            if let Err(error) = node.purse.release(&node.store, &made.txid).await {
+            if let Err(error) = node.purse.release(node.store.as_ref(), &made.txid).await {
                 tracing::error!(txid = %made.txid, %error, "the coins of a funding stay held");
             }
             let _ = made.reply.send(failed());

@@ -7,7 +7,8 @@ use rillpay_channel::revocable::State;
 use rillpay_wire::ChannelId;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::store::{Store, StoreError};
+use crate::keep::StoreError;
+use crate::store::Store;
 
 /// In every store, whether or not there is a tower.
 pub(crate) const TABLE: &str = "

@@ -3,27 +3,25 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rillpay_channel::bitcoin::Network;
 use rillpay_channel::bitcoin::constants::ChainHash;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::holder::concerns;
 use rillpay_channel::revocable::holder::funding::Negotiation;
+use rillpay_runtime::time::{Duration, Instant, sleep, timeout};
 use rillpay_transport::EphemeralKey;
-use rillpay_transport::connection::{Connection, Incoming, Outgoing, tcp};
+use rillpay_transport::connection::{Connection, Incoming, Outgoing};
 use rillpay_wire::messages::{
-    DIRECT_PAYMENTS, ErrorMessage, Extension, Init, JUSTICE_KITS, Networks, PeerStorageRetrieval, Ping, Warning,
+    DIRECT_PAYMENTS, ErrorMessage, Extension, Init, Networks, PeerStorageRetrieval, Ping, Warning,
 };
 use rillpay_wire::{ChannelId, Feature, Features, Message};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use crate::dial::{Reads, Stream, Writes};
 use crate::error::{Code, Error};
 use crate::links::{Common, Link};
-use crate::node::Shared;
+use crate::node::{Notice, Shared};
 use crate::{backup, queries, shelf};
 
 /// How long a call, its handshake and its `init` may take, each.
@@ -37,12 +35,12 @@ const SHORT: Duration = Duration::from_secs(1);
 /// The pauses between two calls: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// Who a peer is and where: `<key>@<host>:<port>`.
+/// Who a peer is and where: `<key>@<host>:<port>`, or `<key>@ws://<host>:<port>` for a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
     /// Its node key.
     pub id: PublicKey,
-    /// Host and port.
+    /// Host and port, or the URL of a WebSocket: what [`Dial`](crate::Dial) takes.
     pub address: String,
 }
 
@@ -50,9 +48,11 @@ impl FromStr for PeerAddress {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || Error::new(Code::InvalidCommand, "a peer is written as <key>@<host>:<port>");
+        let bad = || {
+            Error::new(Code::InvalidCommand, "a peer is written as <key>@<host>:<port>, or <key>@ws://<host>:<port>")
+        };
         let (id, address) = text.split_once('@').ok_or_else(bad)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
+        let (host, port) = address.strip_prefix("ws://").unwrap_or(address).rsplit_once(':').ok_or_else(bad)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
         if host.is_empty() || host.len() > 255 || !host.chars().all(plain) || port.parse::<u16>().is_err() {
             return Err(bad());
@@ -69,12 +69,13 @@ impl fmt::Display for PeerAddress {
 
 /// A connection whose both sides have introduced themselves.
 pub(crate) struct Session {
-    pub(crate) incoming: Incoming<OwnedReadHalf>,
-    pub(crate) outgoing: Outgoing<OwnedWriteHalf>,
+    pub(crate) incoming: Incoming<Reads>,
+    pub(crate) outgoing: Outgoing<Writes>,
     pub(crate) remote: PublicKey,
     /// What both of us know.
     knows: Common,
-    /// It keeps kits for us.
+    /// It keeps kits for us; a page leaves none.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) is_tower: bool,
 }
 
@@ -100,21 +101,20 @@ fn ephemeral() -> Result<EphemeralKey, Error> {
 /// Calls a peer.
 pub(crate) async fn call(node: &Shared, to: &PeerAddress) -> Result<Session, Error> {
     let offline = |text: &str| Error::new(Code::PeerOffline, format!("{} cannot be reached: {text}", to.address));
-    let stream = timeout(GREETING, TcpStream::connect(&to.address)).await;
-    let stream = stream.map_err(|_| offline("no answer"))?.map_err(|error| offline(&error.to_string()))?;
-    let (reads, writes) = tcp(stream)?;
+    let stream = timeout(GREETING, node.dial.dial(&to.address)).await;
+    let Stream { reads, writes } = stream.map_err(|_| offline("no answer"))?.map_err(|error| offline(&error))?;
     let connection = Connection::call(reads, writes, &node.key, to.id, ephemeral()?, GREETING).await?;
     greet(connection, node.chain.network()).await
 }
 
 /// Answers whoever calls.
-pub(crate) async fn answer(node: &Shared, stream: TcpStream) -> Result<Session, Error> {
-    let (reads, writes) = tcp(stream)?;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn answer(node: &Shared, Stream { reads, writes }: Stream) -> Result<Session, Error> {
     greet(Connection::answer(reads, writes, &node.key, ephemeral()?, GREETING).await?, node.chain.network()).await
 }
 
 /// Exchanges `init`.
-async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: Network) -> Result<Session, Error> {
+async fn greet(connection: Connection<Reads, Writes>, network: Network) -> Result<Session, Error> {
     let Connection { mut incoming, mut outgoing, remote } = connection;
     let chain = ChainHash::using_genesis_block(network);
     let mut init = Init::new(features());
@@ -150,8 +150,14 @@ async fn greet(connection: Connection<OwnedReadHalf, OwnedWriteHalf>, network: N
         anchors: both_know(Feature::Anchors),
         keeps_backups: both_know(Feature::ProvideStorage),
     };
-    let is_tower = theirs.features.has_bit(JUSTICE_KITS);
-    Ok(Session { incoming, outgoing, remote, knows, is_tower })
+    Ok(Session {
+        incoming,
+        outgoing,
+        remote,
+        knows,
+        #[cfg(not(target_arch = "wasm32"))]
+        is_tower: theirs.features.has_bit(rillpay_wire::messages::JUSTICE_KITS),
+    })
 }
 
 /// Serves a connection until it ends. `up` is told when its channels have been spoken of.
@@ -175,6 +181,7 @@ pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio:
         if let Some(up) = up {
             let _ = up.send(());
         }
+        node.notify(Notice::Changed);
         tokio::select! {
             () = link.ended.cancelled() => {}
             () = backup::keep(&node, &link) => {}
@@ -186,6 +193,7 @@ pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio:
             channel.disconnected(&node, link.wire.number).await;
         }
         crate::opening::abort(&node, &link, "the connection ended").await;
+        node.notify(Notice::Changed);
         // The queue ends with its last sender, and the writer with the queue.
         drop(link);
     };
@@ -198,7 +206,7 @@ pub(crate) async fn serve(node: Arc<Shared>, session: Session, up: Option<tokio:
     }
 }
 
-async fn write(mut outgoing: Outgoing<OwnedWriteHalf>, mut messages: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut outgoing: Outgoing<Writes>, mut messages: mpsc::Receiver<Vec<u8>>) {
     while let Some(message) = messages.recv().await {
         if outgoing.queue(&message).is_err() {
             return;
@@ -217,7 +225,7 @@ async fn write(mut outgoing: Outgoing<OwnedWriteHalf>, mut messages: mpsc::Recei
 }
 
 /// Hears messages until the connection ends; gives the reason.
-async fn listen(node: &Arc<Shared>, link: &Arc<Link>, incoming: &mut Incoming<OwnedReadHalf>) -> Error {
+async fn listen(node: &Arc<Shared>, link: &Arc<Link>, incoming: &mut Incoming<Reads>) -> Error {
     let mut asked = false;
     loop {
         let bytes = match timeout(SILENCE, incoming.message()).await {
@@ -366,7 +374,7 @@ pub(crate) async fn keep_calling(node: Arc<Shared>, to: PeerAddress) {
         }
         // Two nodes that call each other at the same moment must not do so again.
         let jitter = crate::node::random().map_or(0, |[byte, ..]| u64::from(byte));
-        tokio::time::sleep(pause.saturating_add(Duration::from_millis(jitter))).await;
+        sleep(pause.saturating_add(Duration::from_millis(jitter))).await;
     }
 }
 
@@ -377,12 +385,21 @@ mod tests {
     #[test]
     fn peers_are_written_as_lightning_has_them() {
         let key = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
-        for good in ["127.0.0.1:9735", "irene.example:1", "[::1]:9735"] {
+        for good in ["127.0.0.1:9735", "irene.example:1", "[::1]:9735", "ws://127.0.0.1:9738"] {
             let peer: PeerAddress = format!("{key}@{good}").parse().unwrap();
             assert_eq!(peer.to_string(), format!("{key}@{good}"));
         }
-        for bad in ["", key, "@a:1", "xx@a:1", &format!("{key}@a"), &format!("{key}@a:65536"), &format!("{key}@a b:1")]
-        {
+        for bad in [
+            "",
+            key,
+            "@a:1",
+            &format!("{key}@wss://a:1"),
+            &format!("{key}@ws://a:1/b"),
+            "xx@a:1",
+            &format!("{key}@a"),
+            &format!("{key}@a:65536"),
+            &format!("{key}@a b:1"),
+        ] {
             assert_eq!(bad.parse::<PeerAddress>().unwrap_err().code(), "invalid_command", "{bad}");
         }
     }

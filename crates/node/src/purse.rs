@@ -15,7 +15,7 @@ use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
 
 use crate::error::{Code, Error};
-use crate::store::Store;
+use crate::keep::Keep;
 
 /// The wallet behind its lock. The chain is asked without holding it.
 pub(crate) struct Purse {
@@ -27,10 +27,15 @@ pub(crate) struct Purse {
 }
 
 impl Purse {
-    pub(crate) fn open(seed: &Seed, network: Network, store: &Store, since: u32) -> Result<Self, Error> {
+    pub(crate) fn open(
+        seed: &Seed,
+        network: Network,
+        store: &dyn Keep,
+        (reserved, since): (u32, u32),
+    ) -> Result<Self, Error> {
         let wallet = match store.wallet()? {
-            Some(record) => Wallet::load(seed, network, 0, &record)?,
-            None => Wallet::new(seed, network, 0)?,
+            Some(record) => Wallet::load(seed, network, reserved, &record)?,
+            None => Wallet::new(seed, network, reserved)?,
         };
         Ok(Self { wallet: Mutex::new(wallet), looking: Mutex::new(()), since: AtomicU32::new(since) })
     }
@@ -41,7 +46,7 @@ impl Purse {
     }
 
     /// Looks at the chain.
-    pub(crate) async fn look(&self, chain: &dyn Chain, store: &Store) -> Result<(), Error> {
+    pub(crate) async fn look(&self, chain: &dyn Chain, store: &dyn Keep) -> Result<(), Error> {
         let _one = self.looking.lock().await;
         let mut look = self.wallet.lock().await.look()?;
         loop {
@@ -94,7 +99,7 @@ impl Purse {
     /// Builds the transaction that makes this output of channel `row`, and holds its coins. Nobody has been told of it.
     pub(crate) async fn build(
         &self,
-        store: &Store,
+        store: &dyn Keep,
         output: &TxOut,
         rate: FeeRate,
         row: u32,
@@ -107,7 +112,7 @@ impl Purse {
             wallet.release(&built.txid)?;
             return Err(Error::new(Code::OpeningFailed, "the funding cannot be made"));
         };
-        if let Err(error) = store.hold(wallet.record(), row).await {
+        if let Err(error) = store.hold(wallet.record(), row, built.txid).await {
             wallet.release(&built.txid)?;
             return Err(error.into());
         }
@@ -122,40 +127,42 @@ impl Purse {
         Ok(Stake { amount, coins: offer.coins.into_iter().map(coin).collect(), change: offer.change })
     }
 
-    /// Signs for our part of a funding, and holds its coins.
-    pub(crate) async fn join(&self, store: &Store, unsigned: &Unsigned) -> Result<Vec<Witness>, Error> {
+    /// Signs for our part of the funding of channel `row`, and holds its coins.
+    pub(crate) async fn join(&self, store: &dyn Keep, unsigned: &Unsigned, row: u32) -> Result<Vec<Witness>, Error> {
         let ours: Vec<_> = unsigned.ours().collect();
         if ours.is_empty() {
             return Ok(vec![]);
         }
         let mut wallet = self.wallet.lock().await;
         let witnesses = wallet.join(unsigned.transaction(), &ours)?;
-        if let Err(error) = store.set_wallet(wallet.record()).await {
-            wallet.release(&unsigned.transaction().compute_txid())?;
+        let txid = unsigned.transaction().compute_txid();
+        if let Err(error) = store.hold(wallet.record(), row, txid).await {
+            wallet.release(&txid)?;
             return Err(error.into());
         }
         Ok(witnesses)
     }
 
     /// Both have signed a funding: from now on it is broadcast until it is seen.
-    pub(crate) async fn complete(&self, store: &Store, transaction: &Transaction) -> Result<(), Error> {
+    pub(crate) async fn complete(&self, store: &dyn Keep, transaction: &Transaction) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.complete(transaction)?;
         Ok(store.set_wallet(wallet.record()).await?)
     }
 
     /// A funding that will never be broadcast.
-    pub(crate) async fn release(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+    pub(crate) async fn release(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.release(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)
     }
 
     /// Brings money along to a transaction with `value` in its inputs: the coins are held for it, and it is signed. It takes the place
-    /// of others that were made so.
+    /// of others that were made so, for channel `row`.
     pub(crate) async fn support(
         &self,
-        store: &Store,
+        store: &dyn Keep,
+        row: u32,
         (base, value): (&Transaction, Amount),
         fee: &Fee,
         replaces: &[Txid],
@@ -165,12 +172,12 @@ impl Purse {
         let mut transaction = wallet.support(base, value, fee, replaces)?;
         sign(&mut transaction)?;
         wallet.supported(transaction.clone(), replaces)?;
-        store.set_wallet(wallet.record()).await?;
+        store.hold(wallet.record(), row, transaction.compute_txid()).await?;
         Ok(transaction)
     }
 
     /// What was brought along is not needed any more, or is in a block.
-    pub(crate) async fn let_go(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+    pub(crate) async fn let_go(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         if wallet.held().iter().any(|held| held.compute_txid() == *txid) {
             wallet.release(txid)?;
@@ -179,13 +186,20 @@ impl Purse {
         Ok(())
     }
 
-    /// The transactions that were built and not sent.
-    pub(crate) async fn held(&self) -> Vec<Txid> {
-        self.wallet.lock().await.held().into_iter().map(Transaction::compute_txid).collect()
+    /// The transactions that were built for channels and not sent.
+    pub(crate) async fn held(&self, store: &dyn Keep) -> Result<Vec<Txid>, Error> {
+        let held: Vec<_> = self.wallet.lock().await.held().into_iter().map(Transaction::compute_txid).collect();
+        let mut ours = vec![];
+        for txid in held {
+            if store.is_ours(&txid)? {
+                ours.push(txid);
+            }
+        }
+        Ok(ours)
     }
 
     /// The channel of this funding is stored: from now on it is broadcast until it is seen.
-    pub(crate) async fn send(&self, store: &Store, txid: &Txid) -> Result<(), Error> {
+    pub(crate) async fn send(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
         let mut wallet = self.wallet.lock().await;
         wallet.sent(txid)?;
         Ok(store.set_wallet(wallet.record()).await?)

@@ -72,7 +72,7 @@ async fn forget(node: &Shared, channel: &Channel) -> Result<(), Error> {
 
 /// The coins of a funding are free, if they were held.
 async fn let_go(node: &Shared, txid: &Txid) -> Result<(), Error> {
-    match node.purse.release(&node.store, txid).await {
+    match node.purse.release(node.store.as_ref(), txid).await {
         Err(error) if error.kind() == Kind::Wallet(WalletCode::UnknownTransaction) => Ok(()),
         released => released,
     }

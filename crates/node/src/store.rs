@@ -19,22 +19,31 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rillpay_channel::Msat;
-use rillpay_channel::bitcoin::hashes::{Hash, sha256};
+use async_trait::async_trait;
+use rillpay_channel::bitcoin::Txid;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_channel::revocable::backup::{Backup, ChannelCopy};
-use rillpay_channel::revocable::holder::Event;
-use rillpay_channel::revocable::{CommitmentNumber, Htlc, Role, State};
+use rillpay_channel::revocable::{CommitmentNumber, Htlc};
 use rillpay_wire::ChannelId;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Notify;
 
+use crate::keep::{Change, KEPT, Keep, Loaded, Owner, StoreError, decode, encode};
 use crate::outbox;
 
 /// The version of the tables, in SQLite's `user_version`.
 const VERSION: i32 = 1;
 /// How long another process may hold the file.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of an earlier store this table is missing. `seen` is the height at which the peer had a channel the last time.
+const SHELF: &str = "
+    CREATE TABLE IF NOT EXISTS kept (
+        peer BLOB PRIMARY KEY,
+        blob BLOB NOT NULL,
+        seen INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
 
 const TABLES: &str = "
     CREATE TABLE node (
@@ -71,75 +80,10 @@ const TABLES: &str = "
     PRAGMA user_version = 1;
 ";
 
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// Somebody else changed the channel since it was loaded.
-    #[error("another writer changed this channel")]
-    Conflict,
-    /// This request was paid before.
-    #[error("this request was paid before")]
-    Paid,
-    /// What is stored does not fit together.
-    #[error("what is stored is corrupted: {0}")]
-    Corrupted(&'static str),
-    /// Nothing was stored, or it is not known whether: a full disk, a failing one.
-    #[error("the store failed: {0}")]
-    Failed(String),
-    /// The node has stopped.
-    #[error("the store is closed")]
-    Closed,
-    /// The tables are those of another program.
-    #[error("the store has version {0}, which this program does not know")]
-    Version(i32),
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error.to_string())
     }
-}
-
-/// A channel as the store holds it.
-#[derive(Clone)]
-pub(crate) struct Loaded {
-    /// The number of its keys.
-    pub(crate) row: u32,
-    pub(crate) peer: PublicKey,
-    /// A height before its funding.
-    pub(crate) since: u32,
-    pub(crate) version: i64,
-    pub(crate) held: Vec<u8>,
-}
-
-/// What one decision stores.
-#[derive(Default)]
-pub(crate) struct Change {
-    held: Option<Vec<u8>>,
-    revoked: Vec<State>,
-}
-
-impl Change {
-    pub(crate) fn of(events: &[Event]) -> Self {
-        let mut change = Self::default();
-        for event in events {
-            match event {
-                Event::Held(held) => change.held = Some(held.clone()),
-                Event::Revoked(state) => change.revoked.push(state.clone()),
-            }
-        }
-        change
-    }
-}
-
-/// Who the node of a store is.
-pub(crate) struct Owner {
-    pub(crate) key: Vec<u8>,
-    pub(crate) network: String,
-    /// The height from which on the wallet's scripts are looked for.
-    pub(crate) since: u32,
-    /// The first number of a channel's keys.
-    pub(crate) rows: u32,
 }
 
 /// The store. Clones share it.
@@ -165,7 +109,7 @@ impl Store {
             VERSION => {}
             other => return Err(StoreError::Version(other)),
         }
-        db.execute_batch(crate::shelf::TABLE)?;
+        db.execute_batch(SHELF)?;
         db.execute_batch(outbox::TABLE)?;
         Ok(Self { db: Arc::new(Mutex::new(Some(db))), outbox: None })
     }
@@ -198,14 +142,15 @@ impl Store {
         let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         work(db.as_mut().ok_or(StoreError::Closed)?)
     }
+}
 
-    /// Ends all use, also by work that waits for a thread yet.
-    pub(crate) fn close(&self) {
+#[async_trait]
+impl Keep for Store {
+    fn close(&self) {
         self.db.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Whose store it is; `None` while it is new.
-    pub(crate) fn owner(&self) -> Result<Option<Owner>, StoreError> {
+    fn owner(&self) -> Result<Option<Owner>, StoreError> {
         self.now(|db| {
             let read = |row: &rusqlite::Row<'_>| {
                 Ok(Owner { key: row.get(0)?, network: row.get(1)?, since: row.get(2)?, rows: row.get(3)? })
@@ -214,22 +159,20 @@ impl Store {
         })
     }
 
-    /// Gives a new store its owner.
-    pub(crate) fn own(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.now(|db| {
+    async fn own(&self, owner: Owner) -> Result<(), StoreError> {
+        self.run(move |db| {
             let values = params![owner.key, owner.network, owner.since, owner.rows];
             db.execute("INSERT INTO node (id, key, network, since, rows) VALUES (0, ?, ?, ?, ?)", values)?;
             Ok(())
         })
+        .await
     }
 
-    /// The wallet's record.
-    pub(crate) fn wallet(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn wallet(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.now(|db| Ok(db.query_row("SELECT wallet FROM node", [], |row| row.get(0)).optional()?.flatten()))
     }
 
-    /// Replaces the wallet's record.
-    pub(crate) async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError> {
+    async fn set_wallet(&self, record: Vec<u8>) -> Result<(), StoreError> {
         self.run(move |db| {
             db.execute("UPDATE node SET wallet = ?", [record])?;
             Ok(())
@@ -237,9 +180,7 @@ impl Store {
         .await
     }
 
-    /// Replaces the wallet's record by one that holds a funding, and gives the number of its channel to no other: our signature
-    /// for that one may leave.
-    pub(crate) async fn hold(&self, record: Vec<u8>, row: u32) -> Result<(), StoreError> {
+    async fn hold(&self, record: Vec<u8>, row: u32, _: Txid) -> Result<(), StoreError> {
         self.run(move |db| {
             db.execute("UPDATE node SET wallet = ?, rows = MAX(rows, ? + 1)", params![record, row])?;
             Ok(())
@@ -247,13 +188,16 @@ impl Store {
         .await
     }
 
-    /// The peers that are to be called.
-    pub(crate) fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
+    /// The wallet is this node's alone.
+    fn is_ours(&self, _: &Txid) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn peers(&self) -> Result<Vec<(PublicKey, String)>, StoreError> {
         self.now(|db| peers(db))
     }
 
-    /// Remembers where a peer is.
-    pub(crate) async fn set_peer(&self, peer: PublicKey, address: String) -> Result<(), StoreError> {
+    async fn set_peer(&self, peer: PublicKey, address: String) -> Result<(), StoreError> {
         self.run(move |db| {
             let values = params![peer.serialize(), address];
             db.execute("INSERT OR REPLACE INTO peer (key, address) VALUES (?, ?)", values)?;
@@ -262,18 +206,15 @@ impl Store {
         .await
     }
 
-    /// The number that no channel has had yet.
-    pub(crate) fn next_row(&self) -> Result<u32, StoreError> {
+    fn next_row(&self) -> Result<u32, StoreError> {
         self.now(|db| next_row(db))
     }
 
-    /// Every channel that the chain can still change.
-    pub(crate) fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
+    fn channels(&self) -> Result<Vec<Loaded>, StoreError> {
         self.now(|db| channels(db))
     }
 
-    /// What a backup holds.
-    pub(crate) async fn backup(&self) -> Result<Backup, StoreError> {
+    async fn backup(&self) -> Result<Backup, StoreError> {
         self.run(|db| {
             let copy = |Loaded { row, peer, since, version, held }| {
                 let version = u64::try_from(version).unwrap_or(0);
@@ -289,8 +230,7 @@ impl Store {
         .await
     }
 
-    /// Stores a copy of a channel that is missing here, or older and not over; whether it was.
-    pub(crate) async fn take_over(&self, id: ChannelId, copy: Loaded) -> Result<bool, StoreError> {
+    async fn take_over(&self, id: ChannelId, copy: Loaded) -> Result<bool, StoreError> {
         self.run(move |db| {
             let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let Loaded { row, peer, since, version, held } = copy;
@@ -308,8 +248,7 @@ impl Store {
         .await
     }
 
-    /// Numbers below `rows` were given to channels, and coins were there from height `since` on.
-    pub(crate) async fn reach_back(&self, rows: u32, since: u32) -> Result<(), StoreError> {
+    async fn reach_back(&self, rows: u32, since: u32) -> Result<(), StoreError> {
         self.run(move |db| {
             let sql = "UPDATE node SET rows = MAX(rows, ?), since = MIN(since, ?)";
             db.execute(sql, [rows, since])?;
@@ -318,8 +257,7 @@ impl Store {
         .await
     }
 
-    /// A channel as it is now.
-    pub(crate) async fn channel(&self, row: u32) -> Result<Loaded, StoreError> {
+    async fn channel(&self, row: u32) -> Result<Loaded, StoreError> {
         self.run(move |db| {
             let sql = "SELECT row, peer, since, version, held FROM channel WHERE row = ?";
             finish(db.query_row(sql, [row], loaded)?)
@@ -327,8 +265,7 @@ impl Store {
         .await
     }
 
-    /// Stores a channel just opened, at version 1.
-    pub(crate) async fn create(
+    async fn create(
         &self,
         row: u32,
         id: ChannelId,
@@ -339,14 +276,7 @@ impl Store {
         self.run(move |db| create(db, row, id, peer, since, change)).await
     }
 
-    /// Makes what one decision stores durable, all of it or nothing, and the request that it pays.
-    pub(crate) async fn write(
-        &self,
-        row: u32,
-        version: i64,
-        change: Change,
-        pays: Option<[u8; 16]>,
-    ) -> Result<(), StoreError> {
+    async fn write(&self, row: u32, version: i64, change: Change, pays: Option<[u8; 16]>) -> Result<(), StoreError> {
         let outbox = self.outbox.clone().filter(|_| !change.revoked.is_empty());
         self.run(move |db| {
             write(db, row, version, change, pays, outbox.is_some())?;
@@ -356,16 +286,14 @@ impl Store {
         .await
     }
 
-    /// Whether this request was paid.
-    pub(crate) async fn is_paid(&self, request: [u8; 16]) -> Result<bool, StoreError> {
+    async fn is_paid(&self, request: [u8; 16]) -> Result<bool, StoreError> {
         self.run(move |db| {
             Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM paid WHERE request = ?)", [request], |row| row.get(0))?)
         })
         .await
     }
 
-    /// The payments in a revoked commitment.
-    pub(crate) fn revoked(&self, row: u32, number: CommitmentNumber) -> Result<Vec<Htlc>, StoreError> {
+    fn revoked(&self, row: u32, number: CommitmentNumber) -> Result<Vec<Htlc>, StoreError> {
         self.now(|db| {
             let values = params![row, i64::try_from(number.get()).unwrap_or(i64::MAX)];
             let sql = "SELECT htlcs FROM revoked WHERE row = ? AND number = ?";
@@ -374,8 +302,7 @@ impl Store {
         })
     }
 
-    /// The chain can change nothing about this channel any more.
-    pub(crate) async fn set_over(&self, row: u32) -> Result<(), StoreError> {
+    async fn set_over(&self, row: u32) -> Result<(), StoreError> {
         let outbox = self.outbox.clone();
         self.run(move |db| {
             let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -386,6 +313,36 @@ impl Store {
             transaction.commit()?;
             outbox.iter().for_each(|outbox| outbox.notify_one());
             Ok(())
+        })
+        .await
+    }
+
+    async fn keep(&self, peer: PublicKey, blob: Vec<u8>) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let sql = "INSERT INTO kept (peer, blob, seen)
+                VALUES (?1, ?2, COALESCE((SELECT MAX(since) FROM channel WHERE peer = ?1), 0))
+                ON CONFLICT (peer) DO UPDATE SET blob = excluded.blob";
+            db.execute(sql, params![peer.serialize(), blob])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn kept(&self, peer: PublicKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(move |db| {
+            let sql = "SELECT blob FROM kept WHERE peer = ?";
+            Ok(db.query_row(sql, [peer.serialize()], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    async fn clear_shelf(&self, height: u32) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let transaction = db.transaction()?;
+            let with_channel = "SELECT peer FROM channel WHERE over = 0";
+            transaction.execute(&format!("UPDATE kept SET seen = ? WHERE peer IN ({with_channel})"), [height])?;
+            transaction.execute("DELETE FROM kept WHERE seen + ? < ?", [KEPT, height])?;
+            Ok(transaction.commit()?)
         })
         .await
     }
@@ -474,39 +431,12 @@ fn key_of(bytes: &[u8]) -> Result<PublicKey, StoreError> {
     PublicKey::from_slice(bytes).map_err(|_| StoreError::Corrupted("a peer's key"))
 }
 
-/// Bytes of one payment.
-const HTLC: usize = 45;
-
-fn encode(htlcs: &[Htlc]) -> Vec<u8> {
-    let mut bytes = vec![];
-    for htlc in htlcs {
-        bytes.push(u8::from(htlc.offered_by == Role::Opener));
-        bytes.extend(htlc.amount.get().to_be_bytes());
-        bytes.extend(htlc.payment_hash.to_byte_array());
-        bytes.extend(htlc.expiry.to_be_bytes());
-    }
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Option<Vec<Htlc>> {
-    let (chunks, rest) = bytes.as_chunks::<HTLC>();
-    let one = |chunk: &[u8; HTLC]| {
-        let (by, rest) = chunk.split_first()?;
-        let (amount, rest) = rest.split_first_chunk::<8>()?;
-        let (hash, expiry) = rest.split_first_chunk::<32>()?;
-        Some(Htlc {
-            offered_by: if *by == 1 { Role::Opener } else { Role::Accepter },
-            amount: Msat::new(u64::from_be_bytes(*amount))?,
-            payment_hash: sha256::Hash::from_byte_array(*hash),
-            expiry: u32::from_be_bytes(expiry.try_into().ok()?),
-        })
-    };
-    chunks.iter().map(one).collect::<Option<Vec<_>>>().filter(|_| rest.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
+    use rillpay_channel::Msat;
     use rillpay_channel::bitcoin::FeeRate;
+    use rillpay_channel::bitcoin::hashes::{Hash, sha256};
+    use rillpay_channel::revocable::{Role, State};
 
     use super::*;
 
@@ -522,9 +452,9 @@ mod tests {
         let peer = PublicKey::from_slice(&[2; 33]).unwrap();
         one.create(0, ChannelId([1; 32]), peer, 7, event(1)).await.unwrap();
         assert_eq!(one.next_row().unwrap(), 1);
-        one.own(&Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0, rows: 3 }).unwrap();
+        one.own(Owner { key: vec![2; 33], network: "regtest".to_owned(), since: 0, rows: 3 }).await.unwrap();
         for row in [4, 2] {
-            one.hold(vec![], row).await.unwrap();
+            one.hold(vec![], row, Txid::all_zeros()).await.unwrap();
             assert_eq!(other.next_row().unwrap(), 5, "signed for, though it may lead to no channel");
         }
         one.write(0, 1, event(2), Some([9; 16])).await.unwrap();
@@ -559,5 +489,30 @@ mod tests {
         assert_eq!(store.channel(3).await.unwrap().held, [1]);
         assert_eq!(decode(&[0; 46]), None);
         assert_eq!(decode(&[0xff; 45]), None, "more than all money");
+    }
+
+    #[tokio::test]
+    async fn a_backup_outlives_the_last_channel_by_two_weeks() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.sqlite")).unwrap();
+        let [with, without] = [2, 3].map(|parity| PublicKey::from_slice(&[&[parity][..], &[2; 32]].concat()).unwrap());
+        let change = Change::of(&[rillpay_channel::revocable::holder::Event::Held(vec![1])]);
+        store.create(0, ChannelId([1; 32]), with, 0, change).await.unwrap();
+        for peer in [with, without] {
+            store.keep(peer, vec![0]).await.unwrap();
+            store.keep(peer, vec![1; 65_531]).await.unwrap();
+        }
+        store.clear_shelf(2_016).await.unwrap();
+        assert_eq!(store.kept(without).await.unwrap(), Some(vec![1; 65_531]));
+        for height in [2_017, 5_000] {
+            store.clear_shelf(height).await.unwrap();
+            assert_eq!(store.kept(without).await.unwrap(), None);
+            assert_eq!(store.kept(with).await.unwrap(), Some(vec![1; 65_531]));
+        }
+        store.set_over(0).await.unwrap();
+        for (height, kept) in [(5_001, true), (7_016, true), (7_017, false)] {
+            store.clear_shelf(height).await.unwrap();
+            assert_eq!(store.kept(with).await.unwrap().is_some(), kept, "{height}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use rillpay_channel::revocable::holder::Event;
 use rillpay_wire::ChannelId;
 
 use crate::error::Error;
-use crate::store::{Change, Store, StoreError, create, write};
+use crate::keep::{Change, StoreError};
+use crate::store::{Store, create, write};
 
 /// The row of the only channel.
 const ROW: u32 = 0;

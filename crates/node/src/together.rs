@@ -63,7 +63,7 @@ pub(crate) async fn open(
 ) -> Result<oneshot::Receiver<Result<Opened, Error>>, Error> {
     let (terms, setting) = (terms(node, link).await?, setting(node, &link.peer).await?);
     let funding = node.rate(TARGET).await?;
-    node.purse.look(node.chain.as_ref(), &node.store).await?;
+    node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
     let stake = node.purse.offer(amount, funding).await?;
     let (row, (lowest, highest)) = (node.new_row(), terms.rates);
     let keys = BaseKeys::from_seed(&node.seed, row)?;
@@ -109,7 +109,7 @@ pub(crate) async fn asked(node: &Shared, link: &Link, message: &OpenChannel2) ->
     check_room(node, link).await?;
     let (terms, setting) = (terms(node, link).await?, setting(node, &link.peer).await?);
     let most = terms.capacity.1.checked_sub(message.funding_satoshis).unwrap_or(Amount::ZERO);
-    let amount = message.funding_satoshis.min(node.options.match_funding).min(most);
+    let amount = message.funding_satoshis.min(node.policy.match_funding).min(most);
     let stake = stake(node, amount, message.funding_feerate_perkw.into()).await;
     let row = node.new_row();
     let keys = BaseKeys::from_seed(&node.seed, row)?;
@@ -125,7 +125,7 @@ async fn stake(node: &Shared, amount: Amount, rate: FeeRate) -> Stake {
         if amount == Amount::ZERO || !(slow..=dear).contains(&rate.to_sat_per_kwu()) {
             return Ok(Stake::nothing());
         }
-        node.purse.look(node.chain.as_ref(), &node.store).await?;
+        node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
         node.purse.offer(amount, rate).await
     };
     offer.await.unwrap_or_else(|error: Error| {
@@ -172,7 +172,7 @@ async fn sign(node: &Arc<Shared>, link: &Link, keys: BaseKeys, row: u32, unsigne
         }
     }
     let (txid, ours) = (unsigned.transaction().compute_txid(), unsigned.ours().next().is_some());
-    let witnesses = node.purse.join(&node.store, &unsigned).await?;
+    let witnesses = node.purse.join(node.store.as_ref(), &unsigned, row).await?;
     let created = match unsigned.signed(&keys, witnesses) {
         Ok(step) => create(node, link, keys, row, step).await,
         Err(error) => Err(error.into()),
@@ -181,7 +181,7 @@ async fn sign(node: &Arc<Shared>, link: &Link, keys: BaseKeys, row: u32, unsigne
     if let Err(error) = &created
         && ours
         && error.kind() != Kind::Node(Code::StoreFailed)
-        && let Err(error) = node.purse.release(&node.store, &txid).await
+        && let Err(error) = node.purse.release(node.store.as_ref(), &txid).await
     {
         tracing::error!(%txid, %error, "the coins of a funding stay held");
     }

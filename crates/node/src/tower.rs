@@ -34,12 +34,14 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 /// The tower, and how it goes.
 pub(crate) struct Tower {
     at: PeerAddress,
+    /// The node's, which has the outbox.
+    store: Store,
     trouble: Mutex<Option<String>>,
 }
 
 impl Tower {
-    pub(crate) const fn new(at: PeerAddress) -> Self {
-        Self { at, trouble: Mutex::new(None) }
+    pub(crate) const fn new(at: PeerAddress, store: Store) -> Self {
+        Self { at, store, trouble: Mutex::new(None) }
     }
 
     /// Why it does not have everything, if something went wrong last time.
@@ -48,9 +50,9 @@ impl Tower {
     }
 
     /// What may be known of it.
-    pub(crate) async fn info(&self, store: &Store) -> Result<TowerInfo, Error> {
+    pub(crate) async fn info(&self) -> Result<TowerInfo, Error> {
         let (id, address) = (self.at.id.to_string(), self.at.address.clone());
-        Ok(TowerInfo { id, address, unsent: store.undelivered().await?, trouble: self.trouble() })
+        Ok(TowerInfo { id, address, unsent: self.store.undelivered().await?, trouble: self.trouble() })
     }
 
     fn set_trouble(&self, trouble: Option<String>) {
@@ -77,29 +79,29 @@ pub(crate) async fn run(node: Arc<Shared>, tower: Arc<Tower>) {
 
 /// Waits for something to tell, connects, and tells it and what follows; until there has been nothing for a while.
 async fn deliver(node: &Shared, tower: &Tower) -> Result<(), Error> {
-    while node.store.letters(0, 1).await?.is_empty() {
+    while tower.store.letters(0, 1).await?.is_empty() {
         tower.set_trouble(None);
-        node.store.new_letters().await;
+        tower.store.new_letters().await;
     }
     let mut session = peer::call(node, &tower.at).await?;
     if !session.is_tower {
         return Err(Error::new(Code::PeerUnfit, "this is no watchtower"));
     }
     loop {
-        let letters = node.store.letters(0, WINDOW).await?;
+        let letters = tower.store.letters(0, WINDOW).await?;
         if letters.is_empty() {
             tower.set_trouble(None);
-            if timeout(IDLE, node.store.new_letters()).await.is_err() {
+            if timeout(IDLE, tower.store.new_letters()).await.is_err() {
                 return Ok(());
             }
             continue;
         }
-        tell(node, &mut session, letters).await?;
+        tell(node, &tower.store, &mut session, letters).await?;
     }
 }
 
 /// Tells these, and hears what the tower says to each.
-async fn tell(node: &Shared, session: &mut Session, letters: Vec<Letter>) -> Result<(), Error> {
+async fn tell(node: &Shared, store: &Store, session: &mut Session, letters: Vec<Letter>) -> Result<(), Error> {
     let (mut waiting, mut needless) = (HashSet::new(), vec![]);
     for letter in letters {
         let place = letter.place;
@@ -112,7 +114,7 @@ async fn tell(node: &Shared, session: &mut Session, letters: Vec<Letter>) -> Res
             None => needless.push(place),
         }
     }
-    node.store.delivered(needless).await?;
+    store.delivered(needless).await?;
     let silent = |_| Error::new(Code::PeerSilent, "the tower does not answer");
     timeout(PATIENCE, session.outgoing.flush()).await.map_err(silent)??;
     let (mut kept, mut refusal) = (vec![], None);
@@ -133,7 +135,7 @@ async fn tell(node: &Shared, session: &mut Session, letters: Vec<Letter>) -> Res
             _ => {}
         }
     }
-    node.store.delivered(kept).await?;
+    store.delivered(kept).await?;
     match refusal {
         None => Ok(()),
         Some(TowerRefused::NO_ROOM) => Err(Error::new(Code::TowerRefused, "the tower has no room for more kits")),

@@ -7,7 +7,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rillpay_chain::{Chain, Outspend};
 use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
@@ -15,10 +14,11 @@ use rillpay_channel::revocable::Role;
 use rillpay_channel::revocable::holder::Holder;
 use rillpay_channel::revocable::holder::funding::Signing;
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
+use rillpay_runtime::time::{Duration, sleep};
 
 use crate::channel::Channel;
 use crate::error::{Error, Kind};
-use crate::node::{Shared, TARGET};
+use crate::node::{Notice, Shared, TARGET};
 use crate::{claims, signing};
 
 /// A pass is made at least this often.
@@ -30,9 +30,9 @@ pub(crate) const UNFUNDED: u32 = 2_016;
 /// The first look, before anybody is talked to. A chain that cannot be asked is waited for.
 pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
     // A funding without a channel: the counterparty never signed, and it will never be broadcast.
-    for txid in node.purse.held().await {
+    for txid in node.purse.held(node.store.as_ref()).await? {
         if node.channels().iter().all(|channel| channel.funding.txid != txid) {
-            node.purse.release(&node.store, &txid).await?;
+            node.purse.release(node.store.as_ref(), &txid).await?;
         }
     }
     let mut looked_at = None;
@@ -40,7 +40,7 @@ pub(crate) async fn first_pass(node: &Arc<Shared>) -> Result<(), Error> {
         match pass(node, &mut looked_at).await {
             Err(error) if is_of_chain(&error) => {
                 tracing::warn!(code = error.code(), "waiting for the chain: {error}");
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
                 continue;
             }
             // A disk that fails, or one damaged channel, keeps the others from nothing.
@@ -58,7 +58,7 @@ pub(crate) async fn first_tip(chain: &dyn Chain) -> Result<u32, Error> {
             Ok(tip) => return Ok(tip.height),
             Err(error) if is_of_chain(&error) => {
                 tracing::warn!(code = error.code(), "waiting for the chain: {error}");
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
             }
             Err(error) => return Err(error),
         }
@@ -79,11 +79,12 @@ pub(crate) async fn run(node: Arc<Shared>) {
             tracing::warn!(code = error.code(), "the channels could not be compared with the chain: {error}");
             pause = RETRY;
         }
+        node.notify(Notice::Changed);
         tokio::select! {
             () = node.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = sleep(pause) => {}
             changed = changes.changed() => if changed.is_err() {
-                tokio::time::sleep(RETRY).await;
+                sleep(RETRY).await;
             }
         }
     }
@@ -111,12 +112,12 @@ async fn pass(node: &Arc<Shared>, looked_at: &mut Option<u32>) -> Result<(), Err
 
 async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Result<(), Error> {
     let channels = node.channels();
-    for txid in node.purse.held().await {
+    for txid in node.purse.held(node.store.as_ref()).await? {
         let Some(channel) = channels.iter().find(|channel| channel.funding.txid == txid) else { continue };
         let signing = channel.look(node, |holder, _| Ok(holder.signing().cloned())).await?;
         match signing.as_ref().map(Signing::whole) {
-            None => node.purse.send(&node.store, &txid).await?,
-            Some(Some(transaction)) => node.purse.complete(&node.store, transaction).await?,
+            None => node.purse.send(node.store.as_ref(), &txid).await?,
+            Some(Some(transaction)) => node.purse.complete(node.store.as_ref(), transaction).await?,
             // Not signed by both yet.
             Some(None) => {}
         }
@@ -126,7 +127,7 @@ async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Res
         *looked_at = None;
     }
     if *looked_at != Some(tip) {
-        node.purse.look(node.chain.as_ref(), &node.store).await?;
+        node.purse.look(node.chain.as_ref(), node.store.as_ref()).await?;
         node.store.clear_shelf(tip).await?;
         *looked_at = Some(tip);
     }

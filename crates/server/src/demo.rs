@@ -3,6 +3,10 @@
 //! `GET /demo/status` says what it has, `POST /demo/pay` pays an address, and `POST /demo/mine` lets time pass, for those who
 //! would see a deposit's term end. It is mounted by the demo command and by nothing else. Other sites' pages cannot use it: a browser asks before it sends JSON elsewhere, and gets no leave.
 
+pub mod node;
+
+use std::borrow::Cow;
+
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -116,19 +120,23 @@ async fn mine(
 /// A problem document (RFC 9457).
 struct Refusal {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     detail: String,
 }
 
 impl Refusal {
     fn invalid(detail: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "invalid_argument", detail }
+        Self { status: StatusCode::BAD_REQUEST, code: "invalid_argument".into(), detail }
+    }
+
+    fn unavailable(code: &str, detail: String) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: code.to_owned().into(), detail }
     }
 }
 
 impl From<JsonRejection> for Refusal {
     fn from(error: JsonRejection) -> Self {
-        Self { status: error.status(), code: "invalid_argument", detail: error.body_text() }
+        Self { status: error.status(), code: "invalid_argument".into(), detail: error.body_text() }
     }
 }
 
@@ -139,7 +147,7 @@ impl From<ChainError> for Refusal {
             ChainError::InsufficientFunds { .. } => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self { status, code: error.code(), detail: error.to_string() }
+        Self { status, code: error.code().into(), detail: error.to_string() }
     }
 }
 

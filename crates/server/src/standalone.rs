@@ -53,6 +53,9 @@ pub(crate) struct Standalone {
     /// The kind of channel that is offered.
     #[arg(long, value_enum, default_value_t = Kind::Cltv)]
     kind: Kind,
+    /// The folder of a rillpay-node that runs beside it, for the page with two-way channels.
+    #[arg(long)]
+    node: Option<PathBuf>,
 }
 
 /// Runs the demo until `shutdown` completes.
@@ -69,7 +72,10 @@ pub(crate) async fn run(options: &Standalone, shutdown: impl Future<Output = ()>
     let config = Config::parse(&configuration(options, &url, &chain.wallet_address()?.to_string())?, Path::new(""))?;
 
     let server = Server::open(config, Arc::new(chain.clone())).await?;
-    let page = demo::router(chain.clone()).fallback_service(ServeDir::new(&options.site));
+    let mut page = demo::router(chain.clone()).fallback_service(ServeDir::new(&options.site));
+    if let Some(folder) = &options.node {
+        page = page.merge(demo::node::router(folder.clone()));
+    }
     let miner = tokio::spawn(mine(chain));
     println!("Rillpay demo: {url}");
     let served = server.run(listener, page, shutdown).await;

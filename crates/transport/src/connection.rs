@@ -6,14 +6,15 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
 use bytes::{Buf, BytesMut};
+use rillpay_runtime::time::{Duration, timeout};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+#[cfg(not(target_arch = "wasm32"))]
 use tokio::net::TcpStream;
+#[cfg(not(target_arch = "wasm32"))]
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout;
 
 use crate::error::{Code, Error};
 use crate::handshake::{ACT_ONE, ACT_THREE, ACT_TWO, Initiator, Responder};
@@ -94,6 +95,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
 ///
 /// # Errors
 /// [`Code::Network`] if the socket is no longer one.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn tcp(stream: TcpStream) -> Result<(OwnedReadHalf, OwnedWriteHalf), Error> {
     stream.set_nodelay(true).map_err(network)?;
     Ok(stream.into_split())

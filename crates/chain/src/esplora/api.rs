@@ -6,11 +6,10 @@ use bitcoin::block::{Header, Version};
 use bitcoin::consensus::encode::{deserialize, deserialize_hex, serialize_hex};
 use bitcoin::hashes::Hash;
 use bitcoin::{Block, BlockHash, CompactTarget, OutPoint, Transaction, TxMerkleNode, Txid};
-use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::http::Http;
+use super::http::{BAD_REQUEST, Http, OK};
 use super::trouble::{Trouble, clean};
 use crate::{ChainError, FeeEstimates, Outspend, Reason, ScriptHash, Status, Utxo, verdict};
 
@@ -153,11 +152,11 @@ impl Http {
         let txid = tx.compute_txid();
         let answer = self.post("/tx", serialize_hex(tx), SMALL).await?;
         match answer.status {
-            StatusCode::OK => match line::<Txid>(&answer.body)? {
+            OK => match line::<Txid>(&answer.body)? {
                 theirs if theirs == txid => Ok(txid),
                 theirs => Err(Trouble::lie(format!("it was given transaction {txid} and took {theirs}")).into()),
             },
-            StatusCode::BAD_REQUEST => {
+            BAD_REQUEST => {
                 let refusal = verdict::refusal(&words(&answer.body));
                 if refusal.reason == Reason::AlreadyInMempool { Ok(txid) } else { Err(refusal.into()) }
             }

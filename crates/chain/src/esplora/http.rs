@@ -1,18 +1,21 @@
 //! Requests to an Esplora: bounded in time, size and number, repeated where that can help.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
+use bytes::Bytes;
+use http::Uri;
+use rillpay_runtime::time::{Duration, Instant, sleep};
 use tokio::sync::Semaphore;
 
+use super::fetch::{Fetch, Fetched, Request};
 use super::trouble::{Trouble, clean};
 use crate::ChainError;
+
+/// The statuses that mean something here.
+pub(super) const OK: u16 = 200;
+pub(super) const BAD_REQUEST: u16 = 400;
+const NOT_FOUND: u16 = 404;
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// How often a request is made before it counts as failed.
 const ATTEMPTS: u32 = 3;
@@ -27,12 +30,6 @@ const AT_ONCE: usize = 8;
 const BROADCASTS_AT_ONCE: usize = 2;
 const VISITORS_AT_ONCE: usize = 3;
 
-/// An answer that is neither a failure of the server nor a plea to slow down.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
-}
-
 /// One Esplora. Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Http {
@@ -40,7 +37,7 @@ pub(super) struct Http {
     /// For messages: what comes after the host may hold a key of the operator's.
     host: Arc<str>,
     patience: Duration,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Arc<dyn Fetch>,
     lane: Arc<Lane>,
     broadcasts: Arc<Semaphore>,
     /// In a visitor's hand, the lane of those who come first: when the server wants silence from them, visitors are silent.
@@ -72,32 +69,13 @@ struct Failed {
 }
 
 impl Http {
-    pub(super) fn new(url: &str, patience: Duration) -> Result<Self, ChainError> {
-        let uri: Uri = url.parse().map_err(|_| ChainError::Misuse(BAD_URL))?;
-        let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && !url.contains('#');
-        let host = uri.authority().filter(|authority| plain && !authority.as_str().contains('@'));
-        let host = host.ok_or(ChainError::Misuse(BAD_URL))?.to_string();
-        let builder = HttpsConnectorBuilder::new();
-        let provider = rustls::crypto::ring::default_provider();
-        // On plain http a system without certificates will do.
-        let https = if uri.scheme_str() == Some("https") {
-            builder
-                .with_provider_and_native_roots(provider)
-                .map(|builder| builder.https_or_http().enable_http1().build())
-        } else {
-            let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider));
-            let config = config.with_safe_default_protocol_versions().map_err(std::io::Error::other);
-            config.map(|config| {
-                let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-                builder.with_tls_config(config).https_or_http().enable_http1().build()
-            })
-        };
-        let https = https.map_err(|e| ChainError::Unavailable(format!("no root certificates can be read: {e}")))?;
+    pub(super) fn new(url: &str, patience: Duration, client: Arc<dyn Fetch>) -> Result<Self, ChainError> {
+        let host = host(url)?;
         Ok(Http {
             base: url.trim_end_matches('/').into(),
             host: host.into(),
             patience,
-            client: Client::builder(TokioExecutor::new()).build(https),
+            client,
             lane: Lane::new(AT_ONCE),
             broadcasts: Arc::new(Semaphore::new(BROADCASTS_AT_ONCE)),
             first: None,
@@ -120,17 +98,17 @@ impl Http {
 
     /// Asks for what lies at `path`, at most `limit` bytes; `None` where there is nothing.
     pub(super) async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, Trouble> {
-        let answer = self.ask(&Method::GET, path, Bytes::new(), limit).await?;
+        let answer = self.ask(path, None, limit).await?;
         match answer.status {
-            StatusCode::OK => Ok(Some(answer.body)),
-            StatusCode::NOT_FOUND => Ok(None),
+            OK => Ok(Some(answer.body)),
+            NOT_FOUND => Ok(None),
             status => Err(self.unreachable(format!("status {status} for {path}: {}", clean(&answer.body)))),
         }
     }
 
     /// Hands over a text.
-    pub(super) async fn post(&self, path: &str, text: String, limit: usize) -> Result<Answer, Trouble> {
-        self.ask(&Method::POST, path, text.into(), limit).await
+    pub(super) async fn post(&self, path: &str, text: String, limit: usize) -> Result<Fetched, Trouble> {
+        self.ask(path, Some(text), limit).await
     }
 
     /// As [`Trouble::Unreachable`], with the name of the server.
@@ -138,8 +116,10 @@ impl Http {
         Trouble::Unreachable(format!("Esplora at {}: {text}", self.host))
     }
 
-    async fn ask(&self, method: &Method, path: &str, body: Bytes, limit: usize) -> Result<Answer, Trouble> {
-        let broadcast = *method == Method::POST;
+    /// An answer that is neither a failure of the server nor a plea to slow down.
+    async fn ask(&self, path: &str, post: Option<String>, limit: usize) -> Result<Fetched, Trouble> {
+        let broadcast = post.is_some();
+        let url = format!("{}{path}", self.base);
         let places = if broadcast { &*self.broadcasts } else { &self.lane.places };
         // Closed never: the semaphore lives as long as this.
         let _place = places.acquire().await.map_err(|_| self.unreachable("shut down"))?;
@@ -150,10 +130,11 @@ impl Http {
             if let Some(rest) = self.silence().filter(|_| !broadcast || self.is_for_visitors()) {
                 return Err(self.unreachable(format!("it wants to be left alone for {} s", rest.as_secs())));
             }
-            let failed = match self.try_once(method, path, body.clone(), limit).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
+            let failed =
+                match self.try_once(Request { url: &url, post: post.clone(), limit, patience: self.patience }).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed) => failed,
+                };
             let wanted = failed.pause.unwrap_or(pause).max(pause);
             if wanted > LONGEST_PAUSE {
                 let until = Instant::now().checked_add(wanted.min(LONGEST_SILENCE));
@@ -163,7 +144,7 @@ impl Http {
                 return Err(self.unreachable(format!("{} for {path}", failed.text)));
             }
             tracing::debug!(host = %self.host, path, error = failed.text, "asking again");
-            tokio::time::sleep(wanted).await;
+            sleep(wanted).await;
             pause = pause.saturating_mul(2);
             attempt = attempt.saturating_add(1);
         }
@@ -174,53 +155,23 @@ impl Http {
         self.lane.silence().max(ours)
     }
 
-    async fn try_once(&self, method: &Method, path: &str, body: Bytes, limit: usize) -> Result<Answer, Failed> {
-        let fail = |text: String| Failed { text, pause: None };
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(header::ACCEPT_ENCODING, "identity")
-            .header(header::CONTENT_TYPE, "text/plain")
-            .header(header::USER_AGENT, concat!("rillpay/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(body))
-            .map_err(|_| fail("a request that cannot be made".to_owned()))?;
-        let work = async {
-            let response = self.client.request(request).await.map_err(|e| fail(causes(&e)))?;
-            let (parts, body) = response.into_parts();
-            let status = parts.status;
-            if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-                return Err(Failed { text: format!("status {status}"), pause: retry_after(&parts.headers) });
-            }
-            if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-                return Err(fail("a compressed answer although none was asked for".to_owned()));
-            }
-            let body = Limited::new(body, limit).collect().await;
-            let body = body.map_err(|e| fail(format!("the answer broke off or is longer than {limit} bytes: {e}")))?;
-            Ok(Answer { status, body: body.to_bytes() })
-        };
-        let answer = tokio::time::timeout(self.patience, work).await;
-        answer.unwrap_or_else(|_| Err(fail(format!("no whole answer within {:?}", self.patience))))
+    async fn try_once(&self, request: Request<'_>) -> Result<Fetched, Failed> {
+        let fetched = self.client.fetch(request).await.map_err(|text| Failed { text, pause: None })?;
+        if fetched.status == TOO_MANY_REQUESTS || fetched.status >= 500 {
+            return Err(Failed { text: format!("status {}", fetched.status), pause: fetched.retry_after });
+        }
+        Ok(fetched)
     }
 }
 
 const BAD_URL: &str = "the Esplora's address must be a plain http or https URL";
 
-/// What the server asks for in seconds; a date is not understood and counts as nothing.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// An error and what caused it, as the outermost text says only that a connection failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+/// The host, with its port, of an address that can be used.
+fn host(url: &str) -> Result<String, ChainError> {
+    let uri: Uri = url.parse().map_err(|_| ChainError::Misuse(BAD_URL))?;
+    let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && !url.contains('#');
+    let host = uri.authority().filter(|authority| plain && !authority.as_str().contains('@'));
+    Ok(host.ok_or(ChainError::Misuse(BAD_URL))?.to_string())
 }
 
 #[cfg(test)]
@@ -230,10 +181,10 @@ mod tests {
     #[test]
     fn only_plain_http_addresses() {
         for good in ["http://127.0.0.1:3000", "https://blockstream.info/api/"] {
-            assert!(Http::new(good, Duration::from_secs(1)).is_ok(), "{good}");
+            assert!(host(good).is_ok(), "{good}");
         }
         for bad in ["", "blockstream.info", "ftp://x", "http://u:p@x/", "http://x/?a", "http://x/#a", "/x"] {
-            assert!(matches!(Http::new(bad, Duration::from_secs(1)), Err(ChainError::Misuse(_))), "{bad}");
+            assert!(matches!(host(bad), Err(ChainError::Misuse(_))), "{bad}");
         }
     }
 }

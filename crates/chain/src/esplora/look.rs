@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitcoin::Network;
 use bitcoin::constants::genesis_block;
+use rillpay_runtime::time::{Duration, Instant, SystemTime, UNIX_EPOCH, sleep};
+use rillpay_runtime::{Task, tied};
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::task::JoinHandle;
 
 use super::headers::Headers;
 use super::http::Http;
@@ -248,15 +248,17 @@ impl Shared {
 }
 
 /// The tasks. They end with the value.
-pub(super) struct Looker([JoinHandle<()>; 2]);
+pub(super) struct Looker {
+    _tasks: [Task; 2],
+}
 
 impl Looker {
     pub(super) fn start(shared: Arc<Shared>, poll: Duration) -> Self {
         let held = Arc::clone(&shared);
-        let look = tokio::spawn(async move {
+        let look = tied(async move {
             let mut pause = poll;
             loop {
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 pause = match shared.look().await {
                     Ok(()) => poll,
                     Err(_) => pause.saturating_mul(2).min(LONGEST_PAUSE.max(poll)),
@@ -264,21 +266,15 @@ impl Looker {
             }
         });
         // Apart from the looks, which wait for nothing.
-        let hold = tokio::spawn(async move {
+        let hold = tied(async move {
             loop {
-                tokio::time::sleep(poll).await;
+                sleep(poll).await;
                 if let Err(trouble) = held.hold().await {
                     held.caught(&trouble);
                 }
             }
         });
-        Looker([look, hold])
-    }
-}
-
-impl Drop for Looker {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        Looker { _tasks: [look, hold] }
     }
 }
 

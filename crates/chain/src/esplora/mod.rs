@@ -32,6 +32,7 @@
 
 mod api;
 mod fees;
+mod fetch;
 mod headers;
 mod http;
 mod look;
@@ -43,14 +44,16 @@ mod trouble;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, TxOut, Txid};
+use rillpay_runtime::time::Instant;
+use rillpay_runtime::{MaybeSend, MaybeSync};
 use tokio::sync::watch;
 
 use self::api::Listed;
+pub use self::fetch::{Fetch, Fetched, Request};
 use self::headers::Headers;
 use self::http::Http;
 use self::look::{Looker, Shared};
@@ -85,9 +88,20 @@ impl EsploraChain {
     /// What waiting does not mend: [`ChainError::Misuse`] for a URL that cannot be used, [`ChainError::Unavailable`] when the
     /// system has no root certificates, and [`Unfit::OtherNetwork`](crate::Unfit::OtherNetwork) when the server answers from
     /// another network.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn connect(options: EsploraOptions) -> Result<Self, ChainError> {
+        let fetch = fetch::client(&options.url)?;
+        Self::connect_by(options, fetch).await
+    }
+
+    /// The same, over requests that the caller knows how to make.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`, but for the certificates.
+    pub async fn connect_by(options: EsploraOptions, fetch: Arc<dyn Fetch>) -> Result<Self, ChainError> {
         let EsploraOptions { url, network, poll, patience } = options;
-        let shared = Arc::new(Shared::new(Http::new(&url, patience)?, network));
+        let shared = Arc::new(Shared::new(Http::new(&url, patience, fetch)?, network));
         // What else is wrong, questions say.
         if let Err(trouble @ Trouble::Foreign(_)) = shared.look().await {
             return Err(trouble.into());
@@ -120,9 +134,9 @@ impl EsploraChain {
     }
 
     /// Asks a question, again after a look where the answer does not fit the chain as it was seen.
-    async fn ask<T, F: Future<Output = Result<T, Trouble>> + Send>(
+    async fn ask<T, F: Future<Output = Result<T, Trouble>> + MaybeSend>(
         &self,
-        ask: impl Fn() -> F + Send + Sync,
+        ask: impl Fn() -> F + MaybeSend + MaybeSync,
     ) -> Result<T, ChainError> {
         let mut tries = 1;
         loop {
@@ -266,7 +280,8 @@ fn touches(info: &TxInfo, script: &ScriptHash) -> bool {
     prevouts.chain(&info.vout).any(|output| ScriptHash::of(&output.scriptpubkey) == *script)
 }
 
-#[async_trait]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl Chain for EsploraChain {
     fn network(&self) -> Network {
         self.shared.network

@@ -13,7 +13,7 @@ use rillpay_channel::bitcoin::Network;
 use rillpay_channel::bitcoin::constants::ChainHash;
 use rillpay_channel::bitcoin::secp256k1::SecretKey;
 use rillpay_channel::keys::Seed;
-use rillpay_node::{Node, Options, PeerAddress};
+use rillpay_node::{Node, Options, PeerAddress, Policy};
 use rillpay_transport::connection::{Connection, tcp};
 use rillpay_transport::{EphemeralKey, NodeKey};
 use rillpay_wire::messages::{Extension, Init, Networks, PeerStorage, Ping};
@@ -282,7 +282,8 @@ async fn a_strict_node_is_backed_up_before_it_revokes() {
 }
 
 async fn strict(folder: &Path, chain: &KernelChain, listen: Option<SocketAddr>) -> Node {
-    let options = Options { listen, strict_backups: true, ..Options::new(folder) };
+    let policy = Policy { strict_backups: true, ..Policy::default() };
+    let options = Options { listen, policy, ..Options::new(folder) };
     for _ in 0..50 {
         if let Ok(node) = Node::start(options.clone(), Arc::new(chain.clone())).await {
             return node;

@@ -7,7 +7,7 @@ use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::BitcoindChain;
 use rillpay_chain::testing::Node as Bitcoin;
 use rillpay_channel::bitcoin::{Address, Amount, Network, Txid};
-use rillpay_node::{Node, Options};
+use rillpay_node::{Node, Options, Policy};
 use tempfile::TempDir;
 
 use crate::pair::{BTC, FEES, HITESH, IRENE, Pair, address_of, btc, until};
@@ -124,7 +124,11 @@ async fn both_put_in_five_on_bitcoin_core() {
     for (folder, listens) in folders.iter().zip([false, true]) {
         let chain = BitcoindChain::connect(bitcoin.options()).await.unwrap();
         let listen = listens.then(|| "127.0.0.1:0".parse().unwrap());
-        let options = Options { listen, match_funding: btc(5), ..Options::new(folder.path()) };
+        let options = Options {
+            listen,
+            policy: Policy { match_funding: btc(5), ..Policy::default() },
+            ..Options::new(folder.path())
+        };
         nodes.push(Node::start(options, Arc::new(chain)).await.unwrap());
     }
     for node in &nodes {

@@ -1,4 +1,4 @@
-//! Two real nodes over TCP, on one chain.
+//! Two real nodes over TCP or a WebSocket, on one chain.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,3 +20,4 @@ mod on_chain;
 mod pair;
 mod tower;
 mod weather;
+mod websocket;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rillpay_chain::Chain;
 use rillpay_chain::kernel::{KernelChain, KernelConfig};
 use rillpay_channel::bitcoin::{Address, Amount, Network};
-use rillpay_node::{Node, Options, PeerAddress};
+use rillpay_node::{Node, Options, PeerAddress, Policy};
 use tempfile::TempDir;
 
 /// In satoshi.
@@ -147,7 +147,8 @@ impl Pair {
         self.nodes[who].stop().await;
         let match_funding = if who == IRENE { self.match_funding } else { Amount::ZERO };
         let (listen, tower) = (self.listen[who], self.tower.clone().filter(|_| who == HITESH));
-        let options = Options { listen, match_funding, tower, ..Options::new(self.folders[who].path()) };
+        let policy = Policy { match_funding, ..Policy::default() };
+        let options = Options { listen, policy, tower, ..Options::new(self.folders[who].path()) };
         self.nodes[who] = start_with(options, &self.chain).await;
     }
 

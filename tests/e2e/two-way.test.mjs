@@ -1,0 +1,209 @@
+/** Channels in which both sides pay: a real tab and the real node, on the real chain. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, before, test } from 'node:test';
+import { DemoNode } from '../../scripts/lib/demo-node.mjs';
+import { DemoServer } from './lib/server.mjs';
+import { openBrowser } from './lib/viewer.mjs';
+
+const root = path.resolve(import.meta.dirname, '../..');
+const pkg = path.join(root, 'pkg');
+const PROGRAM = process.env.RILLPAY_NODE ?? path.join(root, 'target/debug/rillpay-node');
+const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm' };
+const GUEST = `<!doctype html><meta charset="utf-8"><title>guest</title><script type="module">
+import { openTwoWay } from './two-way.js';
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const until = async (what, holds) => {
+  for (let n = 0; n < 600; n++) { if (await holds()) return; await pause(100); }
+  throw new Error('never ' + what);
+};
+globalThis.guest = { openTwoWay, until };
+</script>`;
+/** What the demo's node opens, and what of it is the tab's. */
+const [CAPACITY, HALF] = [200_000, 100_000];
+
+class TwoWayServer extends DemoServer {
+  get arguments() {
+    return [...super.arguments, '--node', this.folder];
+  }
+
+  get folder() {
+    return path.join(this.data, 'two-way');
+  }
+
+  startNode(websocket = '127.0.0.1:0') {
+    return DemoNode.start({ program: PROGRAM, folder: this.folder, origin: this.origin, websocket });
+  }
+}
+
+let server, node, pages, origin;
+before(async () => {
+  server = await TwoWayServer.start();
+  node = await server.startNode();
+  pages = createServer(async (request, response) => {
+    const body = request.url === '/' ? GUEST : await readFile(path.join(pkg, path.normalize(request.url))).catch(() => null);
+    if (body === null) return response.writeHead(404).end();
+    response.writeHead(200, { 'Content-Type': TYPES[path.extname(request.url)] ?? 'text/html' }).end(body);
+  }).listen(0, '127.0.0.1');
+  await once(pages, 'listening');
+  origin = `http://127.0.0.1:${pages.address().port}/`;
+});
+after(async () => {
+  pages?.close();
+  await node?.close();
+  await server?.close();
+});
+
+async function eventually(what, look) {
+  for (let n = 0; n < 600; n++) {
+    const found = await look();
+    if (found) return found;
+    await sleep(100);
+  }
+  throw new Error(`never ${what}`);
+}
+
+/** The transaction that spends an output, once it is in a block. */
+const spenderOf = (funding) => {
+  const [txid, vout] = funding.split(':');
+  return eventually('spent', async () => {
+    const { spent, txid: by } = await server.chain(`/tx/${txid}/outspend/${vout}`);
+    const tx = spent && (await server.chain(`/tx/${by}`));
+    return tx && tx.status.confirmed && tx;
+  });
+};
+
+test('a tab and the node pay each other both ways, over reloads and a restart of the node', { timeout: 240_000 }, async () => {
+  const browser = await openBrowser();
+  try {
+    const page = await browser.newPage();
+    const complaints = [];
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    const state = (wanted) => page.locator(`.channel[data-state=${wanted}][aria-busy=false]`).waitFor({ timeout: 60_000 });
+    const ours = (sat) => page.locator(`#ours[value="${sat}"]`).waitFor({ timeout: 30_000 });
+    const shot = (name) => page.screenshot({ path: path.join(root, `target/e2e/two-way-${name}.png`), fullPage: true });
+
+    await page.goto(`${server.origin}/two-way.html`);
+    await state('none');
+    await page.locator('#open').click();
+    await state('open');
+    await ours(HALF);
+
+    await page.locator('#pay').click();
+    await ours(HALF - 1_000);
+    for (const sat of [HALF, HALF + 1_000]) {
+      await state('open');
+      await page.locator('#ask').click();
+      await ours(sat);
+    }
+    assert.equal(await page.locator('#theirs').getAttribute('value'), String(CAPACITY - HALF - 1_000));
+    await page.locator('#payments li', { hasText: 'The cinema paid you 1,000 sat.' }).nth(1).waitFor();
+    await shot('open');
+    const [{ funding }] = (await node.ask('list')).channels;
+
+    // A payment that nobody waits for, and the page is gone in the middle of it: both sides agree afterwards.
+    await state('open');
+    await page.locator('#pay').click();
+    await page.reload();
+    await state('open');
+    const settled = await eventually('the same on both sides', async () => {
+      const [{ balance_sat: theirs }] = (await node.ask('list')).channels;
+      const sat = Number(await page.locator('#ours').getAttribute('value'));
+      return sat + theirs === CAPACITY && sat;
+    });
+    assert.ok([HALF, HALF + 1_000].includes(settled), `${settled}`);
+
+    // The node goes away and comes back: the page calls it again by itself.
+    const { websocket } = await node.ask('info');
+    await node.close();
+    await state('offline');
+    node = await server.startNode(websocket);
+    await state('open');
+    await page.locator('#pay').click();
+    await ours(settled - 1_000);
+
+    await state('open');
+    await page.locator('#close').click();
+    await state('ended');
+    await shot('closed');
+    const close = await spenderOf(funding);
+    const outputs = close.vout.map(({ value }) => value);
+    // Who opened pays the fee: the node.
+    assert.equal(outputs.length, 2);
+    assert.ok(outputs.includes(settled - 1_000), `${outputs}`);
+    assert.equal(outputs[0] + outputs[1] + close.fee, CAPACITY);
+    assert.deepEqual(complaints, []);
+
+    // What came out of the channel is in the page's wallet.
+    await page.goto(`${server.origin}/wallet.html`);
+    await page.locator(`rillpay-wallet data[data-name=balance][value="${settled - 1_000}"]`).waitFor({ timeout: 30_000 });
+  } finally {
+    await browser.close();
+  }
+});
+
+test('a tab opens from its own wallet, pays, closes alone, and takes its money after the delay', { timeout: 240_000 }, async () => {
+  const browser = await openBrowser();
+  try {
+    const page = await browser.newPage();
+    await page.goto(origin);
+    await page.waitForFunction(() => globalThis.guest);
+    const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
+    const opens = { server: server.origin, confirmations: 1, pollMilliseconds: 500 };
+    const address = await page.evaluate(async ({ opens, nodeKey, socket }) => {
+      const { openTwoWay } = globalThis.guest;
+      globalThis.node = await openTwoWay(opens);
+      const again = await openTwoWay(opens).catch(({ code }) => code);
+      if (again !== 'another_tab') throw new Error(`opened twice: ${again}`);
+      await globalThis.node.connect(socket, nodeKey);
+      const poor = await globalThis.node.openChannel({ nodeKey, capacitySat: 300_000n }).catch(({ name, code }) => `${name} ${code}`);
+      if (poor !== 'RillpayError insufficient_funds') throw new Error(`opened with nothing: ${poor}`);
+      return globalThis.node.address();
+    }, { opens, nodeKey, socket });
+    await server.demo('pay', { address, amountSat: 1_000_000 });
+
+    const { funding, paid } = await page.evaluate(async ({ nodeKey }) => {
+      const { until } = globalThis.guest;
+      const { node } = globalThis;
+      await until('paid', async () => (await node.balance()).confirmedSat === 1_000_000n);
+      const { channel, funding } = await node.openChannel({ nodeKey, capacitySat: 300_000n });
+      await until('open', async () => (await node.channels())[0].state === 'open');
+      const { settled, balanceSat } = await node.pay(channel, 50_000n);
+      const beyond = await node.pay(channel, 260_000n).catch(({ code }) => code);
+      return { funding, paid: { settled, balanceSat: Number(balanceSat), beyond } };
+    }, { nodeKey });
+    assert.deepEqual(paid, { settled: true, balanceSat: 250_000, beyond: 'unaffordable' });
+
+    // What is stored outlives the page, and a node that is away does not keep us.
+    await node.close();
+    await page.reload();
+    await page.waitForFunction(() => globalThis.guest);
+    const closing = await page.evaluate(async (opens) => {
+      globalThis.node = await globalThis.guest.openTwoWay(opens);
+      const [{ id }] = await globalThis.node.channels();
+      const refused = await globalThis.node.close(id).catch(({ code }) => code);
+      const { state, txid } = await globalThis.node.closeAlone(id);
+      return { refused, state, txid };
+    }, opens);
+    assert.equal(closing.refused, 'peer_offline');
+    assert.equal(closing.state, 'closed_alone');
+    const commitment = await spenderOf(funding);
+    assert.equal(commitment.txid, closing.txid);
+    const before = Number(await page.evaluate(async () => (await globalThis.node.balance()).totalSat));
+    await server.demo('mine', { blocks: 1_000 });
+    const gained = await eventually('taken', async () => {
+      const now = Number(await page.evaluate(async () => (await globalThis.node.balance()).totalSat));
+      return now > before && now - before;
+    });
+    // Our part, less what commitment and sweep cost.
+    assert.ok(gained > 240_000 && gained < 250_000, `${gained}`);
+    await page.evaluate(() => globalThis.node.stop());
+  } finally {
+    await browser.close();
+    node = await server.startNode();
+  }
+});
