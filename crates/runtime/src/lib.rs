@@ -11,6 +11,8 @@
 
 /// Clocks and timers under one name. Browsers stretch pauses in hidden tabs.
 pub mod time {
+    #[cfg(target_arch = "wasm32")]
+    pub use super::pauses::{Elapsed, sleep, timeout};
     pub use std::time::Duration;
     #[cfg(not(target_arch = "wasm32"))]
     pub use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -18,8 +20,39 @@ pub mod time {
     pub use tokio::time::{sleep, timeout};
     #[cfg(target_arch = "wasm32")]
     pub use wasmtimer::std::{Instant, SystemTime, UNIX_EPOCH};
-    #[cfg(target_arch = "wasm32")]
-    pub use wasmtimer::tokio::{sleep, timeout};
+}
+
+/// Every pause has a `setTimeout` of its own, which is cleared, and its memory free, when nobody waits any more. The timers of
+/// `wasmtimer` share one, and stop for good once twenty of its callbacks were put off that the browser has not collected yet.
+#[cfg(target_arch = "wasm32")]
+mod pauses {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures_util::future::{Either, select};
+    use gloo_timers::future::TimeoutFuture;
+
+    /// A [`timeout`] was too short.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Elapsed;
+
+    /// Waits so long, in whole milliseconds, and at most 2³¹ of them.
+    pub async fn sleep(pause: Duration) {
+        // A longer one would end at once.
+        let most = i32::MAX.unsigned_abs();
+        TimeoutFuture::new(u32::try_from(pause.as_millis()).unwrap_or(most).min(most)).await;
+    }
+
+    /// What the work comes to, if it does within so long.
+    ///
+    /// # Errors
+    /// [`Elapsed`]; the work is dropped then.
+    pub async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        match select(pin!(work), pin!(sleep(limit))).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right(_) => Err(Elapsed),
+        }
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
