@@ -276,7 +276,10 @@ async fn hear(node: &Arc<Shared>, link: &Arc<Link>, message: Message) -> Result<
             warn(link, ChannelId::ALL, "init is said once");
             Err(Error::new(Code::PeerUnfit, "the peer said init twice"))
         }
-        Message::PeerStorage(storage) => shelf::put(node, link.peer, storage.blob).await,
+        Message::PeerStorage(storage) => {
+            shelf::put(node, link.peer, storage.blob).await;
+            Ok(())
+        }
         Message::PeerStorageRetrieval(storage) => {
             // Not broken off when the connection ends: a channel may be stored by then.
             let (on, over) = (Arc::clone(node), Arc::clone(link));

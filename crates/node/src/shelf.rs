@@ -70,25 +70,30 @@ fn after_pause() -> Instant {
 }
 
 /// A peer wants this kept in place of what it gave before.
-pub(crate) async fn put(node: &Arc<Shared>, peer: PublicKey, blob: Vec<u8>) -> Result<(), Error> {
+pub(crate) async fn put(node: &Arc<Shared>, peer: PublicKey, blob: Vec<u8>) {
     if node.channels_with(&peer).is_empty() {
-        return Ok(());
+        return;
     }
     match node.shelf.put(peer, blob) {
-        Due::Now(blob) => node.store.keep(peer, blob).await?,
+        Due::Now(blob) => write(node, peer, blob).await,
         Due::Planned => {}
         Due::At(free) => {
             let writing = Arc::clone(node);
             node.spawn(async move {
                 sleep(free.saturating_duration_since(Instant::now())).await;
-                let Some(blob) = writing.shelf.take(&peer) else { return };
-                if let Err(error) = writing.store.keep(peer, blob).await {
-                    tracing::error!(%peer, %error, "a peer's backup is not stored");
+                if let Some(blob) = writing.shelf.take(&peer) {
+                    write(&writing, peer, blob).await;
                 }
             });
         }
     }
-    Ok(())
+}
+
+/// It is a favour: a disk that fails ends no connection for it.
+async fn write(node: &Shared, peer: PublicKey, blob: Vec<u8>) {
+    if let Err(error) = node.store.keep(peer, blob).await {
+        tracing::error!(%peer, %error, "a peer's backup is not stored");
+    }
 }
 
 /// What a peer gave us to keep.

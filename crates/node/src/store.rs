@@ -232,6 +232,11 @@ impl Keep for Store {
 
     async fn take_over(&self, id: ChannelId, copy: Loaded) -> Result<bool, StoreError> {
         self.run(move |db| {
+            // Mostly it is no news, and needs no disk that can be written to.
+            let sql = "SELECT EXISTS (SELECT 1 FROM channel WHERE id = ? AND (version >= ? OR over = 1))";
+            if db.query_row(sql, params![id.0, copy.version], |row| row.get(0))? {
+                return Ok(false);
+            }
             let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let Loaded { row, peer, since, version, held } = copy;
             let sql = "SELECT EXISTS (SELECT 1 FROM channel WHERE id = ?)";
