@@ -207,3 +207,52 @@ test('a tab opens from its own wallet, pays, closes alone, and takes its money a
     node = await server.startNode();
   }
 });
+
+test('words alone bring a channel back in another browser, from the backup that the node keeps', { timeout: 240_000 }, async () => {
+  const words = 'legal winner thank year wave sausage worth useful legal winner thank yellow';
+  const opens = { server: server.origin, words, confirmations: 1, pollMilliseconds: 500 };
+  const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
+  const inBrowser = async (work) => {
+    const browser = await openBrowser();
+    try {
+      const page = await browser.newPage();
+      await page.goto(origin);
+      await page.waitForFunction(() => globalThis.guest);
+      await page.evaluate(async ({ opens, nodeKey, socket }) => {
+        globalThis.node = await globalThis.guest.openTwoWay(opens);
+        await globalThis.node.connect(socket, nodeKey);
+      }, { opens, nodeKey, socket });
+      return await work(page);
+    } finally {
+      await browser.close();
+    }
+  };
+  const { channel, funding } = await inBrowser(async (page) => {
+    await server.demo('pay', { address: await page.evaluate(() => globalThis.node.address()), amountSat: 1_000_000 });
+    return page.evaluate(async (nodeKey) => {
+      const { node, guest } = globalThis;
+      await guest.until('paid', async () => (await node.balance()).confirmedSat === 1_000_000n);
+      const opened = await node.openChannel({ nodeKey, capacitySat: 300_000n });
+      await guest.until('open', async () => (await node.channels())[0].state === 'open');
+      await node.pay(opened.channel, 50_000n);
+      return opened;
+    }, nodeKey);
+  });
+  // The backup is of before the revocation, so it knows the payment: the two agree to close.
+  await inBrowser(async (page) => {
+    const [back] = await eventually('back', async () => {
+      const channels = await page.evaluate(async () => (await globalThis.node.channels()).map(({ id, state }) => ({ id, state })));
+      return channels[0]?.state === 'closed' && channels;
+    });
+    assert.equal(back.id, channel);
+    const close = await spenderOf(funding);
+    const outputs = close.vout.map(({ value }) => value).sort((a, b) => a - b);
+    assert.deepEqual(outputs, [50_000, 250_000 - close.fee]);
+    const home = await eventually('home', async () => {
+      const sat = await page.evaluate(async () => Number((await globalThis.node.balance()).confirmedSat));
+      return sat > 900_000 && sat;
+    });
+    assert.ok(home < 950_000, `${home}`);
+    await page.evaluate(() => globalThis.node.stop());
+  });
+});
