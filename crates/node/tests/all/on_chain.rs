@@ -104,7 +104,8 @@ async fn a_cheat_in_the_mempool_is_punished_at_once() {
     until("the penalty waits", || async { pair.chain.mempool_len().unwrap() >= 2 }).await;
     pair.mine_until(4, "she has all ten", || async { is_less_fees(pair.on_chain(IRENE).await - before, 10 * BTC) })
         .await;
-    assert_eq!(pair.state(IRENE).await, Some("spent"));
+    // His node, which sees it too, may have told hers of the end before the chain did.
+    assert!(matches!(pair.state(IRENE).await, Some("spent" | "closed_alone")));
 }
 
 /// A transaction that was confirmed can wait again, or be forgotten by the network: it is broadcast anew.
