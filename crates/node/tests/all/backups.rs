@@ -195,8 +195,8 @@ async fn garbage_and_nothing_restore_nothing_and_the_true_one_does_later() {
     refused(&pair).await;
     let opened = pair.nodes[HITESH].open(pair.nodes[IRENE].id(), btc(1), btc(0)).await.unwrap();
     assert!(row(pair.folders[HITESH].path()) > first);
-    let before = before - pair.nodes[HITESH].balance().await.unwrap().total_sat;
-    assert!(is_closed(before, BTC + FEES), "{before}");
+    let has_paid = || async { is_closed(before - pair.nodes[HITESH].balance().await.unwrap().total_sat, BTC + FEES) };
+    until("the funding is paid for", has_paid).await;
     pair.chain.mine(3).await.unwrap();
     let before = pair.on_chain(HITESH).await;
     pair.irene_gives(Some(&good)).await;

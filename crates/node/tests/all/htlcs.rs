@@ -91,7 +91,8 @@ async fn an_opening_that_breaks_off_costs_nothing() {
         }
         drop(connection);
         let code = opening.await.unwrap().unwrap_err().code();
-        assert_eq!(code, if round == 1 { "not_running" } else { "opening_failed" });
+        // A node that stops cuts the connection, too.
+        assert!(code == "opening_failed" || (round == 1 && code == "not_running"), "{code}");
         assert!(node.list().await.unwrap().is_empty());
         assert_eq!(chain.mempool_len().unwrap(), 0);
     }
