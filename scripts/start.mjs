@@ -2,9 +2,8 @@
 //
 // Beside it runs a node with two-way channels, for the page two-way.html, at 127.0.0.1:9738 (or another NODE_PORT).
 //
-// The server is built as the tests build it, so that `npm test` before or after it compiles nothing twice;
-// `npm start -- --release` builds and runs the optimised one, `npm start -- --kind=timelock` sells over the other kind of
-// channel.
+// `npm start -- --release` builds and runs the optimised programs, `npm start -- --kind=timelock` sells over the other kind
+// of channel.
 
 import { spawn } from 'node:child_process';
 import path from 'node:path';
