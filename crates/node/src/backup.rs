@@ -182,9 +182,18 @@ async fn take_over_one(node: &Arc<Shared>, copy: ChannelCopy) -> Result<Option<A
     Ok(Some(channel))
 }
 
-/// Waits for what the peer gives back on this connection.
+/// Waits for what the peer gives back, on this connection or, if it breaks, on the next one.
 pub(crate) async fn wait(node: &Shared, peer: &PublicKey, patience: Duration) -> Option<Retrieved> {
-    let mut retrieved = node.links.get(peer)?.retrieved.subscribe();
-    let result = timeout(patience, retrieved.wait_for(Option::is_some)).await;
-    result.ok()?.ok()?.clone()
+    let look = async {
+        loop {
+            let retrieved = node.links.get(peer).map(|link| link.retrieved.subscribe());
+            if let Some(mut retrieved) = retrieved
+                && let Ok(found) = retrieved.wait_for(Option::is_some).await
+            {
+                return found.clone();
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(patience, look).await.ok()?
 }
