@@ -75,7 +75,7 @@ pub fn two_way(bytes: &[u8]) {
         world.act(&mut i);
         world.look();
     }
-    world.end(i.u8());
+    world.end();
 }
 
 fn keys(who: usize) -> BaseKeys {
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    fn end(&mut self, how: u8) {
+    fn end(&mut self) {
         self.broken_store = 0;
         let ended = |world: &Self| world.sides.iter().any(|side| !side.broadcast.is_empty());
         if !ended(self) && !self.sides.iter().any(|side| side.is_copy) {
@@ -375,20 +375,21 @@ impl World {
         }
         self.run();
         self.look();
-        // Any of what was broadcast may be what confirms; a reorganisation may let another win.
-        let all: Vec<_> = self.sides.iter().flat_map(|side| side.broadcast.iter().cloned()).collect();
-        for transaction in all.iter().cycle().skip(how.into()).take(all.len()) {
+        // Whichever of what was broadcast confirms.
+        for transaction in self.sides.iter().flat_map(|side| &side.broadcast) {
             self.confirmed(transaction);
         }
     }
 
     fn confirmed(&self, transaction: &Transaction) {
         let outputs: Amount = transaction.output.iter().map(|output| output.value).sum();
-        let owner = self.sides.iter().position(|side| side.commitments.values().any(|(one, _)| one == transaction));
-        let Some(owner) = owner else {
+        let found = self.sides.iter().enumerate().find_map(|(owner, side)| {
+            let (_, state) = side.commitments.values().find(|(one, _)| one == transaction)?;
+            Some((owner, state))
+        });
+        let Some((owner, state)) = found else {
             return self.closed(transaction);
         };
-        let (_, state) = self.sides[owner].commitments.values().find(|(one, _)| one == transaction).unwrap();
         let anchors = transaction.output.iter().filter(|output| output.value == ANCHOR).map(|output| output.value);
         let all = outputs - anchors.sum::<Amount>();
         let (own, other) = (&self.sides[owner], &self.sides[1 - owner]);

@@ -76,25 +76,8 @@ impl World {
         let step = request.opened(params.clone(), *signature, TIP).unwrap();
         let saved = step.save(|events| payer_disk.store(events)).unwrap();
         let payer = Payer::create(saved, payer_key(), Budget::new(setup.limits, Spent::default())).unwrap();
-        let mut world = Self {
-            setup,
-            payer: Host::new(payer, payer_disk),
-            payee: Host::new(payee, payee_disk),
-            net: Net::default(),
-            chain: Chain::new(TIP),
-            books: Books::default(),
-            content: VecDeque::new(),
-            now: NOW,
-            decisions: 0,
-            crash: None,
-            frames: 0,
-            weather: None,
-            overtaken: None,
-            payer_late: None,
-            payee_late: None,
-            silent: vec![],
-            stake: None,
-        };
+        let (payer, payee) = (Host::new(payer, payer_disk), Host::new(payee, payee_disk));
+        let mut world = Self::around(setup, payer, payee, Chain::new(TIP), Books::default(), NOW);
         if setup.streaming {
             world.connect();
             world.exchange();
@@ -107,20 +90,17 @@ impl World {
         world
     }
 
-    /// As both are after a restart of both, with nothing wrong any more and nothing on its way: to see what would come.
-    pub(crate) fn copy(&self) -> Self {
-        let budget = Budget::new(self.setup.limits, self.books.site);
-        let payer = Payer::replay(self.payer.disk.read(), payer_key(), budget).expect("what was stored replays");
-        let payee = Payee::replay(self.payee.disk.read()).expect("what was stored replays");
+    /// Nothing is planned, and nothing is on its way.
+    fn around(setup: Setup, payer: Host<Payer>, payee: Host<Payee>, chain: Chain, books: Books, now: u64) -> Self {
         Self {
-            setup: self.setup,
-            payer: Host::new(payer, self.payer.disk.as_good_as_new()),
-            payee: Host::new(payee, self.payee.disk.as_good_as_new()),
+            setup,
+            payer,
+            payee,
             net: Net::default(),
-            chain: self.chain.clone(),
-            books: self.books.clone(),
+            chain,
+            books,
             content: VecDeque::new(),
-            now: self.now,
+            now,
             decisions: 0,
             crash: None,
             frames: 0,
@@ -131,6 +111,16 @@ impl World {
             silent: vec![],
             stake: None,
         }
+    }
+
+    /// As both are after a restart of both, with nothing wrong any more and nothing on its way: to see what would come.
+    pub(crate) fn copy(&self) -> Self {
+        let budget = Budget::new(self.setup.limits, self.books.site);
+        let payer = Payer::replay(self.payer.disk.read(), payer_key(), budget).expect("what was stored replays");
+        let payee = Payee::replay(self.payee.disk.read()).expect("what was stored replays");
+        let payer = Host::new(payer, self.payer.disk.as_good_as_new());
+        let payee = Host::new(payee, self.payee.disk.as_good_as_new());
+        Self::around(self.setup, payer, payee, self.chain.clone(), self.books.clone(), self.now)
     }
 
     /// Someone pays the agreed deposit. Into a `timelock` channel the page's own wallet does, in its own way, and always by

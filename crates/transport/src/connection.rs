@@ -8,7 +8,6 @@
 use std::io;
 
 use bitcoin::secp256k1::PublicKey;
-use bytes::{Buf, BytesMut};
 use rillpay_runtime::time::{Duration, timeout};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 #[cfg(not(target_arch = "wasm32"))]
@@ -85,7 +84,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let piece = vec![0; PIECE].into_boxed_slice();
         Self {
             incoming: Incoming { receiver, reads, piece },
-            outgoing: Outgoing { sender, writes, waiting: BytesMut::new(), sealed: Vec::new() },
+            outgoing: Outgoing { sender, writes, waiting: vec![], written: 0 },
             remote,
         }
     }
@@ -132,9 +131,9 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
 pub struct Outgoing<W> {
     sender: Sender,
     writes: W,
-    /// What is sealed and not yet written.
-    waiting: BytesMut,
-    sealed: Vec<u8>,
+    /// What is sealed; so much of it is written.
+    waiting: Vec<u8>,
+    written: usize,
 }
 
 impl<W: AsyncWrite + Unpin> Outgoing<W> {
@@ -153,10 +152,9 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
     /// # Errors
     /// [`Code::TooLong`].
     pub fn queue(&mut self, message: &[u8]) -> Result<(), Error> {
-        self.sealed.clear();
-        self.sender.seal(message, &mut self.sealed)?;
-        self.waiting.extend_from_slice(&self.sealed);
-        Ok(())
+        self.waiting.drain(..self.written);
+        self.written = 0;
+        self.sender.seal(message, &mut self.waiting)
     }
 
     /// Writes what waits.
@@ -164,12 +162,12 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
     /// # Errors
     /// [`Code::Network`].
     pub async fn flush(&mut self) -> Result<(), Error> {
-        while self.waiting.has_remaining() {
-            let written = self.writes.write(&self.waiting).await.map_err(network)?;
+        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let written = self.writes.write(rest).await.map_err(network)?;
             if written == 0 {
                 return Err(network(io::ErrorKind::WriteZero.into()));
             }
-            self.waiting.advance(written);
+            self.written = self.written.saturating_add(written);
         }
         self.writes.flush().await.map_err(network)
     }

@@ -19,6 +19,8 @@ pub struct CommitmentNumber(u64);
 impl CommitmentNumber {
     /// The commitment that a channel opens with.
     pub const FIRST: Self = Self(0);
+    /// That of the second.
+    pub const SECOND: Self = Self(1);
     /// The highest number there is; its secret would be the seed of all, so that no commitment gets it.
     pub const MAX: Self = Self((1 << 48) - 1);
 

@@ -83,34 +83,20 @@ fn ends_well(name: &str, accident: impl Fn(&mut Pair)) {
 
 #[test]
 fn a_connection_breaks_anywhere() {
-    ends_well("cut", |pair| {
-        pair.cut();
-        pair.connect();
-    });
+    ends_well("cut", Pair::reconnect);
 }
 
 #[test]
 fn either_is_killed_anywhere() {
     for who in [HITESH, IRENE] {
-        ends_well("kill", |pair| {
-            pair.kill(who);
-            pair.connect();
-        });
+        ends_well("kill", |pair| pair.restart(who));
     }
 }
 
 #[test]
 fn it_breaks_again_while_it_is_taken_up_again() {
     for messages in 1..6 {
-        ends_well("twice", |pair| {
-            pair.cut();
-            pair.connect();
-            for n in 0..messages {
-                pair.deliver(n % 2).unwrap();
-            }
-            pair.kill(messages % 2);
-            pair.connect();
-        });
+        ends_well("twice", |pair| pair.breaks_twice(messages));
     }
 }
 
@@ -167,8 +153,7 @@ fn readiness_is_said_again() {
     pair.sign(HITESH);
     pair.run();
     pair.log.clear();
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     pair.run();
     assert_eq!(pair.log, [(HITESH, 136), (IRENE, 136)]);
 }
@@ -239,8 +224,7 @@ fn a_copy_goes_on_but_never_broadcasts() {
 fn claims_about_past_and_future() {
     let mut pair = Pair::open(500_000_000);
     pays(&mut pair, 3);
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     let hello = Message::decode(&pair.sides[IRENE].inbox[0]).unwrap();
     let Message::ChannelReestablish(hello) = hello else { panic!("{hello:?}") };
     let refused = |change: fn(&mut rillpay_wire::messages::ChannelReestablish)| {

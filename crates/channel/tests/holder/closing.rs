@@ -104,8 +104,7 @@ fn an_agreed_close_is_said_again_to_whom_it_did_not_reach() {
         }
     }
     assert!(pair.sides[HITESH].ended().is_none());
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     pair.run();
     closed(&pair);
 }

@@ -84,32 +84,26 @@ fn who_brings_less_signs_first() {
     assert_eq!(pair.log, [(IRENE, 71), (HITESH, 71)]);
 }
 
-fn broken_at(at: usize, stakes: [Stake; 2], accident: &impl Fn(&mut Pair)) -> (Pair, bool) {
+fn broken_at(at: usize, stakes: [Stake; 2], accident: &impl Fn(&mut Pair)) -> Pair {
     let mut pair = begun(stakes);
-    let mut happened = false;
     for n in 0.. {
         if n == at {
             accident(&mut pair);
-            happened = true;
         }
         let idle = pair.sides.iter().all(|side| side.inbox.is_empty());
         pair.deliver(n % 2).unwrap();
-        if idle && (happened || n > at) {
-            break;
-        }
-        if idle && n > 20 {
+        if idle && n >= at {
             break;
         }
     }
-    (pair, happened)
+    pair
 }
 
 fn ends_well(name: &str, accident: impl Fn(&mut Pair)) {
     for nothing in [false, true] {
         for at in 0..12 {
             let theirs = if nothing { Stake::nothing() } else { stake(IRENE, FIVE) };
-            let (mut pair, happened) = broken_at(at, [stake(HITESH, FIVE), theirs], &accident);
-            assert!(happened, "{name} {at}");
+            let mut pair = broken_at(at, [stake(HITESH, FIVE), theirs], &accident);
             pair.run();
             let funding = whole(&pair, HITESH);
             assert!(funding.is_some() && funding == whole(&pair, IRENE), "{name} {at}");
@@ -122,34 +116,20 @@ fn ends_well(name: &str, accident: impl Fn(&mut Pair)) {
 
 #[test]
 fn a_connection_breaks_at_every_message() {
-    ends_well("cut", |pair| {
-        pair.cut();
-        pair.connect();
-    });
+    ends_well("cut", Pair::reconnect);
 }
 
 #[test]
 fn either_is_killed_at_every_message() {
     for who in [HITESH, IRENE] {
-        ends_well("kill", |pair| {
-            pair.kill(who);
-            pair.connect();
-        });
+        ends_well("kill", |pair| pair.restart(who));
     }
 }
 
 #[test]
 fn it_breaks_again_while_it_is_taken_up_again() {
     for messages in 1..6 {
-        ends_well("twice", |pair| {
-            pair.cut();
-            pair.connect();
-            for n in 0..messages {
-                pair.deliver(n % 2).unwrap();
-            }
-            pair.kill(messages % 2);
-            pair.connect();
-        });
+        ends_well("twice", |pair| pair.breaks_twice(messages));
     }
 }
 
@@ -412,8 +392,7 @@ fn the_chain_knows_better_than_lost_witnesses() {
 #[test]
 fn another_funding_than_ours_fails_the_channel() {
     let mut pair = five_and_five();
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     let bytes = pair.sides[HITESH].inbox.pop_front().unwrap();
     let Message::ChannelReestablish(mut message) = Message::decode(&bytes).unwrap() else { panic!("first") };
     let theirs = message.tlvs.next_funding.as_mut().unwrap();
@@ -426,8 +405,7 @@ fn another_funding_than_ours_fails_the_channel() {
     // Who has all of it tells the other to forget what it asks for.
     let mut pair = five_and_five();
     pair.run();
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     pair.sides[HITESH].inbox.clear();
     pair.log.clear();
     pair.hear(HITESH, &message.into()).unwrap();

@@ -241,8 +241,7 @@ fn a_payment_now_is_signed_for_or_refused() {
     assert_eq!(given(&pair), [(0, (0, 200_000_000_000)), (0, (200_000_000_000, 0))]);
     pair.act(HITESH, set_fee).unwrap();
     assert!(!pair.sides[HITESH].holder.ledger().has_unsigned(Role::Opener));
-    pair.cut();
-    pair.connect();
+    pair.reconnect();
     pair.run();
     assert_eq!(pair.balances(), [300_000_000, 700_000_000], "once");
     assert_eq!(pair.sides[IRENE].holder.ledger().newest(Role::Accepter).unwrap().fee_rate.to_sat_per_kwu(), 2_500);

@@ -260,6 +260,27 @@ impl Pair {
         }
     }
 
+    /// The connection breaks and is taken up again.
+    pub(crate) fn reconnect(&mut self) {
+        self.cut();
+        self.connect();
+    }
+
+    /// One is killed and comes back.
+    pub(crate) fn restart(&mut self, who: usize) {
+        self.kill(who);
+        self.connect();
+    }
+
+    /// The connection breaks, and one is killed after so many messages of taking it up again.
+    pub(crate) fn breaks_twice(&mut self, messages: usize) {
+        self.reconnect();
+        for n in 0..messages {
+            self.deliver(n % 2).unwrap();
+        }
+        self.restart(messages % 2);
+    }
+
     /// Both say the same about both commitments, and no money came from nowhere or went there.
     pub(crate) fn check(&self) {
         let [hitesh, irene] = &self.sides;

@@ -52,8 +52,7 @@ proptest! {
                 16 | 17 => drop(pair.pay(who, number)),
                 8..=13 => drop(pair.deliver(who).unwrap()),
                 14 if number % 3 == 0 => {
-                    pair.cut();
-                    pair.connect();
+                    pair.reconnect();
                 }
                 _ if number % 3 == 0 => {
                     pair.kill(who);

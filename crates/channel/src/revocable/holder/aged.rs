@@ -2,7 +2,6 @@
 
 use crate::error::{Code, Error};
 use crate::revocable::holder::Holder;
-use crate::revocable::holder::state::State;
 use crate::revocable::keys::BaseKeys;
 use crate::revocable::number::CommitmentNumber;
 use crate::revocable::secrets::SecretStore;
@@ -16,16 +15,15 @@ impl Holder {
     /// [`Code::UpdatesSpent`] for one of the last numbers.
     pub fn aged(&self, own: &BaseKeys, other: &BaseKeys, number: CommitmentNumber) -> Result<Vec<u8>, Error> {
         self.state.check(own)?;
-        let State { mut ledger, role, .. } = self.state.clone();
-        ledger.skip(number)?;
+        let mut state = self.state.clone();
+        state.ledger.skip(number)?;
         let after =
             number.next().ok_or(Error::new(Code::UpdatesSpent, "the channel has no commitment numbers left"))?;
-        let mut state = State { ledger, ..self.state.clone() };
         state.secrets = SecretStore::filled(&other.seed, number.get())?;
         state.points.newest = other.seed.point(number)?;
         state.points.next = Some(other.seed.point(after)?);
-        let newest = state.ledger.newest(role)?;
-        state.signed.commitment = state.build(own, role, &newest)?.sign(&other.funding)?;
+        let newest = state.ledger.newest(state.role)?;
+        state.signed.commitment = state.build(own, state.role, &newest)?.sign(&other.funding)?;
         Ok(state.encode())
     }
 }

@@ -89,8 +89,8 @@ impl<'k> Draft<'k> {
     }
 
     pub(super) fn send_ready(&mut self) -> Result<(), Error> {
-        let second = CommitmentNumber::FIRST.next().ok_or(Error::new(Code::UpdatesSpent, "there is no second one"))?;
-        let (channel_id, second_per_commitment_point) = (self.state.id, self.own_point(second)?);
+        let second_per_commitment_point = self.own_point(CommitmentNumber::SECOND)?;
+        let channel_id = self.state.id;
         self.send(ChannelReady { channel_id, second_per_commitment_point, tlvs: ChannelReadyTlvs::default() });
         Ok(())
     }

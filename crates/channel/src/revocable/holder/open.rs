@@ -8,7 +8,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf};
 use rillpay_wire::messages::{
     AcceptChannel, ChannelFlags, Extension, FundingCreated, FundingSigned, OpenChannel, OpenTlvs,
 };
-use rillpay_wire::types::{self, FeeratePerKw};
+use rillpay_wire::types;
 use rillpay_wire::{ChannelId, Message};
 
 use crate::amount::Msat;
@@ -18,7 +18,7 @@ use crate::revocable::channel::{Channel, Role};
 use crate::revocable::commitment::{self, Commitment};
 use crate::revocable::fees::ChannelType;
 use crate::revocable::holder::state::{Link, Points, Signed, State};
-use crate::revocable::holder::terms::{Stated, Terms, features_of};
+use crate::revocable::holder::terms::{Stated, Terms, features_of, per_kw};
 use crate::revocable::holder::update::parse;
 use crate::revocable::holder::{Effect, Event, Step, step};
 use crate::revocable::keys::{BaseKeys, Basepoints};
@@ -212,7 +212,6 @@ impl Proposal {
         if Msat::from_amount(capacity).is_none_or(|all| push > all) {
             return refuse(Code::InvalidArgument, "more is pushed than there is");
         }
-        let rate_per_kw = u32::try_from(rate.to_sat_per_kwu()).map(FeeratePerKw);
         let Own { points, first, tlvs } = Own::new(&terms, keys, terms.channel_type)?;
         let message = OpenChannel {
             chain_hash: ChainHash::using_genesis_block(terms.network),
@@ -223,8 +222,7 @@ impl Proposal {
             max_htlc_value_in_flight_msat: types::Msat(terms.max_in_flight.get()),
             channel_reserve_satoshis: terms.reserve(capacity, terms.dust_limit),
             htlc_minimum_msat: types::Msat(terms.htlc_minimum.get()),
-            feerate_per_kw: rate_per_kw
-                .map_err(|_| Error::new(Code::InvalidArgument, "there are no such fee rates"))?,
+            feerate_per_kw: per_kw(rate)?,
             to_self_delay: terms.delay,
             max_accepted_htlcs: terms.max_accepted,
             funding_pubkey: points.funding,

@@ -3,6 +3,7 @@
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, Network, Script, ScriptBuf};
 use rillpay_wire::messages::{AcceptChannel, AcceptChannel2, OpenChannel, OpenChannel2};
+use rillpay_wire::types::FeeratePerKw;
 use rillpay_wire::{Feature, Features};
 
 use crate::amount::Msat;
@@ -112,9 +113,19 @@ impl Terms {
 
     /// What the counterparty always keeps: a hundredth of the channel, and no dust of either side.
     pub(super) fn reserve(&self, capacity: Amount, their_dust_limit: Amount) -> Amount {
-        let hundredth = capacity.checked_div(100).unwrap_or(Amount::ZERO);
-        hundredth.max(self.dust_limit).max(their_dust_limit)
+        reserve(capacity, self.dust_limit).max(their_dust_limit)
     }
+}
+
+/// The reserve that a side with this dust limit sets for the other: a hundredth of the channel.
+pub(super) fn reserve(capacity: Amount, dust_limit: Amount) -> Amount {
+    capacity.checked_div(100).unwrap_or(Amount::ZERO).max(dust_limit)
+}
+
+/// A fee rate as messages have it.
+pub(super) fn per_kw(rate: FeeRate) -> Result<FeeratePerKw, Error> {
+    let rate = u32::try_from(rate.to_sat_per_kwu()).map(FeeratePerKw);
+    rate.map_err(|_| Error::new(Code::InvalidArgument, "there are no such fee rates"))
 }
 
 /// What one side's opening message says, whichever it is.

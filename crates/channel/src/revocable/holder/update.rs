@@ -14,6 +14,7 @@ use crate::error::{Code, Error, refuse};
 use crate::revocable::commitment::{Commitment, Htlc, State};
 use crate::revocable::holder::draft::Draft;
 use crate::revocable::holder::state::{Failure, Link, MAX_OUTCOMES, Signed};
+use crate::revocable::holder::terms::per_kw;
 use crate::revocable::holder::{Effect, Event};
 use crate::revocable::htlc::Preimage;
 use crate::revocable::number::CommitmentNumber;
@@ -103,9 +104,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn set_fee(&mut self, rate: FeeRate) -> Result<(), Error> {
-        if u32::try_from(rate.to_sat_per_kwu()).is_err() {
-            return refuse(Code::InvalidArgument, "there are no such fee rates");
-        }
+        per_kw(rate)?;
         if self.state.is_closing() {
             return refuse(Code::Closing, "the closing transaction has a fee of its own");
         }

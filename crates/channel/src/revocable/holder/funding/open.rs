@@ -7,7 +7,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut, Witness};
 use rillpay_wire::messages::{
     AcceptChannel2, ChannelFlags, CommitmentSigned, CommitmentSignedTlvs, Extension, Open2Tlvs, OpenChannel2, TxAbort,
 };
-use rillpay_wire::types::{self, FeeratePerKw};
+use rillpay_wire::types;
 use rillpay_wire::{ChannelId, Message};
 
 use crate::amount::Msat;
@@ -18,7 +18,7 @@ use crate::revocable::holder::funding::construction::{Built, Construction, Plan,
 use crate::revocable::holder::funding::signing::Signing;
 use crate::revocable::holder::open::{Agreed, Wish};
 use crate::revocable::holder::state::State;
-use crate::revocable::holder::terms::{Stated, Terms, features_of};
+use crate::revocable::holder::terms::{Stated, Terms, features_of, per_kw, reserve};
 use crate::revocable::holder::{Effect, Event, Step, concerns, step};
 use crate::revocable::keys::BaseKeys;
 use crate::revocable::number::CommitmentNumber;
@@ -55,18 +55,8 @@ impl Setting {
     }
 }
 
-fn per_kw(rate: FeeRate) -> Result<FeeratePerKw, Error> {
-    let rate = u32::try_from(rate.to_sat_per_kwu()).map(FeeratePerKw);
-    rate.map_err(|_| Error::new(Code::InvalidArgument, "there are no such fee rates"))
-}
-
-/// The reserve that a side with this dust limit sets for the other: a hundredth of the channel.
-fn reserve(capacity: Amount, dust_limit: Amount) -> Amount {
-    capacity.checked_div(100).unwrap_or(Amount::ZERO).max(dust_limit)
-}
-
-fn capacity(open: &OpenChannel2, accept: &AcceptChannel2) -> Result<Amount, Error> {
-    let both = open.funding_satoshis.checked_add(accept.funding_satoshis);
+fn capacity(opener: Amount, accepter: Amount) -> Result<Amount, Error> {
+    let both = opener.checked_add(accepter);
     let absurd = Error::new(Code::UnacceptableTerms, "both together put in more than all money");
     both.filter(|both| *both <= Amount::MAX_MONEY).ok_or(absurd)
 }
@@ -82,8 +72,7 @@ fn tlvs(terms: &Terms, channel_type: ChannelType, setting: &Setting) -> Open2Tlv
 
 /// The points of our first two commitments.
 fn first_points(keys: &BaseKeys) -> Result<[PublicKey; 2], Error> {
-    let second = CommitmentNumber::FIRST.next().ok_or(Error::new(Code::UpdatesSpent, "there is no second one"))?;
-    Ok([keys.seed.point(CommitmentNumber::FIRST)?, keys.seed.point(second)?])
+    Ok([keys.seed.point(CommitmentNumber::FIRST)?, keys.seed.point(CommitmentNumber::SECOND)?])
 }
 
 /// We asked for a channel that both may fund.
@@ -154,7 +143,7 @@ impl Proposal {
         if message.temporary_channel_id != asked.temporary_channel_id {
             return refuse(Code::UnknownChannel, "an answer about another channel");
         }
-        let capacity = capacity(&asked, message)?;
+        let capacity = capacity(asked.funding_satoshis, message.funding_satoshis)?;
         let opener = Stated::by_opener2(&asked, reserve(capacity, asked.dust_limit_satoshis))?;
         let accepter = Stated::by_accepter2(message, reserve(capacity, message.dust_limit_satoshis))?;
         accepter.check(&terms, capacity, opener.reserve, &opener.points)?;
@@ -199,8 +188,7 @@ pub fn accept(
     if FeeRate::from(message.funding_feerate_perkw) < LEAST_RATE {
         return Err(unacceptable("a funding that no node relays"));
     }
-    let capacity = message.funding_satoshis.checked_add(stake.amount);
-    let capacity = capacity.ok_or(unacceptable("both together put in more than all money"))?;
+    let capacity = capacity(message.funding_satoshis, stake.amount)?;
     let opener = Stated::by_opener2(message, reserve(capacity, message.dust_limit_satoshis))?;
     let (points, [first, second]) = (keys.points(), first_points(keys)?);
     opener.check(&terms, capacity, reserve(capacity, terms.dust_limit), &points)?;
