@@ -107,6 +107,23 @@ pub fn raised(rate: FeeRate) -> FeeRate {
     FeeRate::from_sat_per_kwu(rate.saturating_add(rate / 4).saturating_add(RELAY.to_sat_per_kwu()))
 }
 
+/// A quarter more: less is not worth a replacement, which has to pay for its own relay, too.
+pub fn well_above(rate: FeeRate) -> FeeRate {
+    let rate = rate.to_sat_per_kwu();
+    FeeRate::from_sat_per_kwu(rate.saturating_add(rate.div_ceil(4)))
+}
+
+/// Between two rates.
+pub fn half_way(from: FeeRate, to: FeeRate) -> FeeRate {
+    let sum = from.to_sat_per_kwu().saturating_add(to.to_sat_per_kwu());
+    FeeRate::from_sat_per_kwu(sum.div_euclid(2))
+}
+
+/// A smaller step than to this is not worth its relay.
+pub fn least_step(rate: FeeRate) -> FeeRate {
+    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_add(RELAY.to_sat_per_kwu()))
+}
+
 /// The rate of the next attempt, where one at `rate` was not in the last block and no more than `blocks_left` blocks are
 /// sure to be ours: the way to `cap` is divided among them, so that the last one is offered all of it. Never below
 /// `estimate`, the rate of the next block, where the cap allows that; a step is worth its relay, but for the one that

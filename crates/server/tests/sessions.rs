@@ -5,14 +5,12 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::odd::Odd;
 use common::*;
 use rillpay_chain::kernel::KernelChain;
-use rillpay_chain::{Chain, ChainError, Change, FeeEstimates, Outspend, ScriptHash, Status, Tip, TxInfo, Utxo};
-use rillpay_channel::bitcoin::block::Header;
-use rillpay_channel::bitcoin::{Amount, Block, BlockHash, Network, OutPoint, Transaction, Txid};
+use rillpay_channel::bitcoin::Amount;
 use rillpay_channel::tariff::Unit;
 use rillpay_channel::wire::{Message, Refusal};
 
@@ -144,65 +142,6 @@ async fn content_waits_for_payment_and_not_for_ever() {
     assert_eq!(get(server.address, "/media/d.bin", Some(emma.token)).await.0, 200);
 }
 
-/// The real chain, whose connection to the network can be cut.
-struct Cut {
-    chain: KernelChain,
-    cut: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Chain for Cut {
-    fn network(&self) -> Network {
-        self.chain.network()
-    }
-    async fn tip(&self) -> Result<Tip, ChainError> {
-        self.chain.tip().await
-    }
-    async fn block_hash(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
-        self.chain.block_hash(height).await
-    }
-    async fn block_header(&self, hash: &BlockHash) -> Result<Option<Header>, ChainError> {
-        self.chain.block_header(hash).await
-    }
-    async fn block(&self, hash: &BlockHash) -> Result<Option<Block>, ChainError> {
-        self.chain.block(hash).await
-    }
-    async fn transaction(&self, txid: &Txid) -> Result<Option<TxInfo>, ChainError> {
-        self.chain.transaction(txid).await
-    }
-    async fn raw_transaction(&self, txid: &Txid) -> Result<Option<Transaction>, ChainError> {
-        self.chain.raw_transaction(txid).await
-    }
-    async fn status(&self, txid: &Txid) -> Result<Option<Status>, ChainError> {
-        self.chain.status(txid).await
-    }
-    async fn script_history(&self, script: &ScriptHash) -> Result<Vec<TxInfo>, ChainError> {
-        self.chain.script_history(script).await
-    }
-    async fn script_unspent(&self, script: &ScriptHash) -> Result<Vec<Utxo>, ChainError> {
-        self.chain.script_unspent(script).await
-    }
-    async fn outspend(&self, outpoint: &OutPoint) -> Result<Outspend, ChainError> {
-        self.chain.outspend(outpoint).await
-    }
-    async fn fee_estimates(&self) -> Result<FeeEstimates, ChainError> {
-        self.chain.fee_estimates().await
-    }
-    async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError> {
-        self.chain.broadcast(tx).await
-    }
-    fn changes(&self) -> tokio::sync::watch::Receiver<Change> {
-        self.chain.changes()
-    }
-    fn synced_at(&self) -> Option<Instant> {
-        if self.cut.load(Ordering::Relaxed) {
-            // As a backend that heard of its network for the last time two hours ago.
-            return Instant::now().checked_sub(Duration::from_secs(7200));
-        }
-        self.chain.synced_at()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_view_of_the_chain_serves_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -211,14 +150,14 @@ async fn a_stale_view_of_the_chain_serves_nothing() {
     for name in ["a", "b"] {
         media(dir.path(), &format!("{name}.bin"), b"content");
     }
-    let cut = Arc::new(Cut { chain: chain.clone(), cut: AtomicBool::new(false) });
-    let server = Running::start(config, cut.clone()).await;
+    let odd = Odd::new(chain.clone());
+    let server = Running::start(config, odd.clone()).await;
     let mut emma = emma(&server, &chain).await;
     emma.pay_for(2).await;
     assert_eq!(get(server.address, "/media/a.bin", Some(emma.token)).await.0, 200);
     assert_eq!(get(server.address, "/healthz", None).await.0, 200);
 
-    cut.cut.store(true, Ordering::Relaxed);
+    odd.oddity().stale = true;
     let (status, problem) = get(server.address, "/media/b.bin", Some(emma.token)).await;
     assert_eq!(status, 503);
     assert!(problem.contains("unavailable"), "{problem}");
@@ -228,7 +167,7 @@ async fn a_stale_view_of_the_chain_serves_nothing() {
     other.send(&request(node, 2, Unit::Request, 1000).message()).await;
     assert_eq!(other.refusal().await, "unavailable");
 
-    cut.cut.store(false, Ordering::Relaxed);
+    odd.oddity().stale = false;
     assert_eq!(get(server.address, "/media/b.bin", Some(emma.token)).await.0, 200);
 }
 

@@ -46,6 +46,8 @@ const MAX_SCRIPT: u8 = 143;
 const MAX_INPUTS: usize = 400;
 /// So many entries, with all that a kit has besides, fit into one message of Lightning's.
 pub const MAX_SENT: usize = 85;
+/// No sealed kit of so many is longer, in bytes.
+pub const MAX_SEALED: usize = 61_440;
 const SINGLE: EcdsaSighashType = EcdsaSighashType::SinglePlusAnyoneCanPay;
 
 /// Signatures against one revoked commitment.
@@ -139,9 +141,12 @@ impl Kit {
         KIT_FEE_RATES.into_iter().map(FeeRate::from_sat_per_vb_u32).find(|next| *next > rate)
     }
 
-    /// Where it pays to.
-    pub const fn payout(&self) -> &ScriptBuf {
-        &self.payout
+    /// What to offer after `offered` for outputs that nothing spends, and for those that a waiting transaction spends: each try
+    /// after one that was not enough offers more, whatever the estimate for the next block says. Below the lowest rate of
+    /// kits' the next one would be the same transaction again, and a block lost.
+    pub fn offers(offered: FeeRate, estimate: FeeRate) -> (FeeRate, FeeRate) {
+        let estimate = estimate.max(Self::dearer(FeeRate::ZERO).unwrap_or(FeeRate::ZERO));
+        (estimate.max(offered), Self::dearer(offered).unwrap_or(offered).max(estimate))
     }
 
     /// Checks every signature, as whoever takes a kit in should.

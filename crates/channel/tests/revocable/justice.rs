@@ -4,11 +4,11 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use proptest::prelude::*;
 use rillpay_channel::Code;
 use rillpay_channel::refund::KIT_FEE_RATES;
-use rillpay_channel::revocable::justice::{Hint, Kit};
-use rillpay_channel::revocable::{ChannelType, Role};
+use rillpay_channel::revocable::justice::{Hint, Kit, MAX_SEALED, MAX_SENT};
+use rillpay_channel::revocable::{ChannelType, Role, State};
 
 use crate::consensus::accepted;
-use crate::world::{Broadcast, ROLES, TYPES, busy, outputs, pay_to, split};
+use crate::world::{Broadcast, ROLES, TYPES, busy, htlc, outputs, pay_to, split};
 
 fn kit(cheat: &Broadcast) -> Kit {
     Kit::new(&cheat.commitment, &cheat.revoked(), pay_to(1), 2_000).unwrap()
@@ -166,4 +166,27 @@ fn a_kit_for_a_message_takes_what_is_worth_most() {
     assert!(whole.iter().filter(|value| **value > *short.iter().min().unwrap()).count() <= 1);
     let transactions = kit(2).punish(rate(10), |_| true).unwrap();
     assert!(accepted(&transactions[0], &outputs(&cheat.transaction)));
+}
+
+/// With as many of the longest entries as there may be.
+#[test]
+fn a_kit_for_a_message_fits_into_one() {
+    let htlcs = (0..120).map(|n| htlc(Role::Opener, 1_000_000, n, 500_000_000)).collect();
+    let cheat =
+        Broadcast::new(ChannelType::Anchors, Role::Accepter, &State { htlcs, ..split(41, 500_000_000, 380_000_000) });
+    let payout = bitcoin::ScriptBuf::from_bytes([&[0x60, 40][..], &[1; 40]].concat());
+    let kit = Kit::new(&cheat.commitment, &cheat.revoked(), payout, MAX_SENT).unwrap();
+    assert_eq!(kit.outpoints().count(), MAX_SENT);
+    let length = kit.seal().unwrap().len();
+    assert!((MAX_SEALED - 6_000..=MAX_SEALED).contains(&length), "{length}");
+}
+
+#[test]
+fn each_try_offers_more_than_the_one_before() {
+    let offers = |offered, estimate| Kit::offers(rate(offered), rate(estimate));
+    assert_eq!(Kit::offers(FeeRate::ZERO, FeeRate::ZERO), (rate(1), rate(1)));
+    assert_eq!(offers(0, 7), (rate(7), rate(7)));
+    assert_eq!(offers(7, 5), (rate(7), rate(10)));
+    assert_eq!(offers(10, 30), (rate(30), rate(30)));
+    assert_eq!(offers(200, 1), (rate(200), rate(200)), "there is nothing above");
 }

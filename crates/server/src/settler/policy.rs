@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rillpay_chain::FeeEstimates;
 use rillpay_channel::bitcoin::{Amount, FeeRate};
-use rillpay_channel::fee::escalated;
+use rillpay_channel::fee::{escalated, well_above};
 use rillpay_channel::settlement::MAX_CHANNELS;
 
 use crate::config::SettlementPolicy;
@@ -89,12 +89,6 @@ impl Rates {
         let risen = self.of(left.is_some());
         (risen >= well_above(rate)).then_some(risen)
     }
-}
-
-/// A quarter more: less is not worth a replacement, which has to pay for its own relay, too.
-fn well_above(rate: FeeRate) -> FeeRate {
-    let rate = rate.to_sat_per_kwu();
-    FeeRate::from_sat_per_kwu(rate.saturating_add(rate.div_ceil(4)))
 }
 
 /// What waits to be settled.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rillpay_chain::{ChainError, Reason};
 use rillpay_channel::Error;
 use rillpay_channel::bitcoin::{FeeRate, OutPoint, Txid};
-use rillpay_channel::fee::RELAY;
+use rillpay_channel::fee::{half_way, least_step};
 
 use super::addresses::payout;
 use super::making::Terms;
@@ -166,14 +166,4 @@ impl Settler {
         }
         Err(REFUSED)
     }
-}
-
-fn half_way(from: FeeRate, to: FeeRate) -> FeeRate {
-    let sum = from.to_sat_per_kwu().saturating_add(to.to_sat_per_kwu());
-    FeeRate::from_sat_per_kwu(sum.div_euclid(2))
-}
-
-/// A smaller step than this is not worth its relay.
-fn least_step(rate: FeeRate) -> FeeRate {
-    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_add(RELAY.to_sat_per_kwu()))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rillpay_channel::bitcoin::constants::ChainHash;
 use rillpay_channel::bitcoin::secp256k1::PublicKey;
-use rillpay_channel::revocable::justice::Hint;
+use rillpay_channel::revocable::justice::{Hint, MAX_SEALED};
 use rillpay_transport::EphemeralKey;
 use rillpay_transport::connection::{Connection, Incoming, Outgoing, tcp};
 use rillpay_wire::messages::{
@@ -34,8 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const EACH: usize = 2;
 /// So many requests are kept with one sync.
 const BATCH: usize = 16;
-/// No kit is larger: see [`rillpay_channel::revocable::justice::MAX_SENT`].
-const MAX_KIT: usize = 61_440;
 
 /// Who is connected.
 #[derive(Default)]
@@ -173,7 +171,7 @@ async fn keep(
         let (mut ids, mut requests, mut answers) = (vec![], vec![], vec![]);
         for message in batch.drain(..) {
             match message {
-                Message::TowerStore(TowerStore { id, kit, .. }) if kit.len() > MAX_KIT => {
+                Message::TowerStore(TowerStore { id, kit, .. }) if kit.len() > MAX_SEALED => {
                     answers.push(refused(id, TowerRefused::TOO_LARGE));
                 }
                 Message::TowerStore(TowerStore { id, group, hint, kit, .. }) => {

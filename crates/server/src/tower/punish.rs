@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rillpay_chain::{ChainError, Outspend, ScriptHash};
+use rillpay_chain::{ChainError, Outspend, Reason, ScriptHash};
 use rillpay_channel::Code;
 use rillpay_channel::bitcoin::{FeeRate, OutPoint, ScriptBuf, Txid};
 use rillpay_channel::revocable::justice::Kit;
@@ -82,13 +82,10 @@ async fn act(tower: &Shared, cheat: &mut Cheat) -> Result<Option<bool>, Error> {
     }
     // Nobody who cheats is to be saved by an estimate that is missing.
     let estimate = tower.chain.fee_estimates().await.map_or(UNESTIMATED, |estimates| estimates.within(TARGET));
-    // Below the kit's lowest rate the next one would be the same transaction again, and a block lost.
-    let estimate = estimate.max(Kit::dearer(FeeRate::ZERO).unwrap_or(FeeRate::ZERO));
-    // Each after those that were not enough offers more, whatever the estimate says.
-    let raised = Kit::dearer(cheat.rate).unwrap_or(cheat.rate).max(estimate);
+    let (first, raised) = Kit::offers(cheat.rate, estimate);
     let mut offered = cheat.rate;
     if !outputs.free.is_empty() {
-        offered = offer(tower, &cheat.kit, &outputs.free, estimate.max(cheat.rate)).await?;
+        offered = offer(tower, &cheat.kit, &outputs.free, first).await?;
     }
     for contested in outputs.contested.values() {
         offered = offered.max(offer(tower, &cheat.kit, contested, raised).await?);
@@ -149,7 +146,11 @@ async fn offer(tower: &Shared, kit: &Kit, outputs: &[OutPoint], mut rate: FeeRat
                 Ok(_) => tracing::info!(%txid, %rate, outputs = outputs.len(), "punishing"),
                 Err(ChainError::Refused(refusal)) => {
                     tracing::warn!(%txid, %rate, "the network refuses a transaction: {refusal}");
-                    is_taken = false;
+                    // More does not help where a block has come in between: the next pass looks anew.
+                    is_taken &= matches!(
+                        refusal.reason,
+                        Reason::AlreadyKnown | Reason::MissingInputs | Reason::MempoolConflict
+                    );
                 }
                 Err(error) => return Err(error.into()),
             }

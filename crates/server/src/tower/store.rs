@@ -39,7 +39,7 @@ const TABLES: &str = "
         hash   BLOB NOT NULL
     ) STRICT;
     CREATE TABLE client (
-        id    INTEGER PRIMARY KEY,
+        id    INTEGER PRIMARY KEY AUTOINCREMENT,
         key   BLOB NOT NULL UNIQUE,
         bytes INTEGER NOT NULL
     ) STRICT;
@@ -191,8 +191,11 @@ impl Store {
                 "INSERT INTO seen (height, hash) VALUES (?, ?)
                  ON CONFLICT (height) DO UPDATE SET hash = excluded.hash WHERE hash <> excluded.hash",
             )?;
-            for (height, hash) in &position.seen {
-                statement.execute(params![height, hash.as_byte_array()])?;
+            // The newest first: below one that was there all are the same.
+            for (height, hash) in position.seen.iter().rev() {
+                if statement.execute(params![height, hash.as_byte_array()])? == 0 {
+                    break;
+                }
             }
             drop(statement);
             Ok(transaction.commit()?)

@@ -147,7 +147,8 @@ async fn follow(tower: &Shared, watch: &mut Watch) -> Result<bool, Error> {
                     return Ok(true);
                 }
             }
-            Ok(None) => return Ok(true),
+            // A server that lags behind itself: not before a pause.
+            Ok(None) => return Err(ChainError::Unavailable(format!("block {height} is not to be had")).into()),
             // Waiting for a block that will not come back would miss those that are there.
             Err(error @ ChainError::Unfit { why: Unfit::Pruned, .. }) => {
                 tracing::error!(height, "a block cannot be looked through, and a cheat in it is missed: {error}");

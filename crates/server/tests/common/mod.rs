@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod odd;
 pub mod program;
 
 use std::fmt::Write as _;

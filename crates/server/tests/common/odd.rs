@@ -1,4 +1,4 @@
-//! The real chain, of which some things cannot be asked.
+//! The real chain, of which some things cannot be asked, at fees that the test sets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +9,7 @@ use rillpay_chain::{Chain, ChainError, Change, FeeEstimates, Outspend, ScriptHas
 use rillpay_channel::bitcoin::block::Header;
 use rillpay_channel::bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, Script, Transaction, Txid};
 
-use super::common::soon;
+use super::soon;
 
 /// What is odd about it, and what it was asked.
 #[derive(Default)]
@@ -27,6 +27,12 @@ pub(crate) struct Oddity {
     pub(crate) no_fees: bool,
     /// What a place in the next block costs; 0 is 1.
     pub(crate) sat_per_vb: u32,
+    /// The same within six blocks; 0 is as much.
+    pub(crate) soon_sat_per_vb: u32,
+    /// Whether it cannot say what a transaction pays: as a node that no longer has what the transaction spends.
+    pub(crate) blind: bool,
+    /// Whether it heard of its network for the last time two hours ago.
+    pub(crate) stale: bool,
     /// The scripts that it follows, and from where on.
     pub(crate) followed: HashMap<ScriptHash, u32>,
     pub(crate) unfollowed: HashSet<ScriptHash>,
@@ -58,6 +64,21 @@ impl Odd {
 
     pub(crate) fn oddity(&self) -> MutexGuard<'_, Oddity> {
         self.oddity.lock().unwrap()
+    }
+
+    /// What a place in one of the next blocks costs.
+    pub(crate) fn set(&self, sat_per_vb: u32) {
+        let mut oddity = self.oddity();
+        (oddity.sat_per_vb, oddity.soon_sat_per_vb) = (sat_per_vb, 0);
+    }
+
+    /// Only in the next block; within six it costs what it did.
+    pub(crate) fn set_next(&self, sat_per_vb: u32) {
+        let mut oddity = self.oddity();
+        if oddity.soon_sat_per_vb == 0 {
+            oddity.soon_sat_per_vb = oddity.sat_per_vb.max(1);
+        }
+        oddity.sat_per_vb = sat_per_vb;
     }
 
     /// Questions about scripts wait for this to be dropped.
@@ -126,6 +147,9 @@ impl Chain for Odd {
         self.chain.block(hash).await
     }
     async fn transaction(&self, txid: &Txid) -> Result<Option<TxInfo>, ChainError> {
+        if self.oddity().blind {
+            return Err(ChainError::Unavailable("what it spends is not to be had".into()));
+        }
         if self.knows(txid)? { self.chain.transaction(txid).await } else { Ok(None) }
     }
     async fn raw_transaction(&self, txid: &Txid) -> Result<Option<Transaction>, ChainError> {
@@ -156,11 +180,14 @@ impl Chain for Odd {
         if self.knows(&outpoint.txid)? { self.chain.outspend(outpoint).await } else { Ok(Outspend::Unspent) }
     }
     async fn fee_estimates(&self) -> Result<FeeEstimates, ChainError> {
-        if self.oddity().no_fees {
+        let oddity = self.oddity();
+        if oddity.no_fees {
             return Err(ChainError::Unavailable("no estimate".into()));
         }
-        let rate = FeeRate::from_sat_per_vb_u32(self.oddity().sat_per_vb.max(1));
-        Ok(FeeEstimates::new(FeeRate::BROADCAST_MIN, [(1, rate)]))
+        let next = oddity.sat_per_vb.max(1);
+        let soon = if oddity.soon_sat_per_vb == 0 { next } else { oddity.soon_sat_per_vb };
+        let estimates = [(1, next), (6, soon)].map(|(blocks, rate)| (blocks, FeeRate::from_sat_per_vb_u32(rate)));
+        Ok(FeeEstimates::new(FeeRate::BROADCAST_MIN, estimates))
     }
     async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError> {
         self.oddity().broadcast();
@@ -170,6 +197,9 @@ impl Chain for Odd {
         self.chain.changes()
     }
     fn synced_at(&self) -> Option<Instant> {
+        if self.oddity().stale {
+            return Instant::now().checked_sub(Duration::from_secs(7_200));
+        }
         self.chain.synced_at()
     }
 }

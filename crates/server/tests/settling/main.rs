@@ -13,7 +13,6 @@ mod common;
 mod addresses;
 mod core;
 mod ladder;
-mod priced;
 mod rivals;
 mod status;
 mod timing;
@@ -28,8 +27,8 @@ use rillpay_channel::bitcoin::{Amount, Txid};
 use rillpay_channel::tariff::Unit;
 use rillpay_server::Config;
 
+use self::common::odd::Odd;
 use self::common::*;
-use self::priced::Priced;
 
 const BY_REQUEST: [(&str, &str); 2] = [("tariff.unit", "\"request\""), ("tariff.price_msat", "1_000_000")];
 /// The chain is looked at every two seconds even where it does not change.
@@ -40,7 +39,7 @@ const DEPOSIT: Amount = Amount::from_sat(36 * MBTC);
 struct Place {
     dir: tempfile::TempDir,
     chain: KernelChain,
-    fees: Arc<Priced>,
+    fees: Arc<Odd>,
     config: Config,
     server: Option<Running>,
 }
@@ -54,7 +53,7 @@ impl Place {
         for name in ["a", "b", "c"] {
             media(dir.path(), &format!("{name}.bin"), b"content");
         }
-        let fees = Priced::new(chain.clone());
+        let fees = Odd::new(chain.clone());
         let mut place = Self { dir, chain, fees, config, server: None };
         place.start().await;
         place

@@ -93,7 +93,7 @@ async fn whoever_cannot_see_what_a_refund_pays_offers_twice_as_much_each_time() 
     place.stop().await;
     place.full_blocks_to(emma.payer.params().expiry).await;
     let theirs = place.chain.broadcast(&refund(&emma, 5)).await.unwrap();
-    place.fees.go_blind();
+    place.fees.oddity().blind = true;
 
     place.start().await;
     let settlement = place.settlement(&emma, Some(theirs)).await;
@@ -111,7 +111,7 @@ async fn whoever_cannot_see_what_a_refund_pays_never_offers_more_than_it_brings(
     place.stop().await;
     place.full_blocks_to(emma.payer.params().expiry).await;
     let theirs = place.chain.broadcast(&refund(&emma, 10)).await.unwrap();
-    place.fees.go_blind();
+    place.fees.oddity().blind = true;
     place.start().await;
     // 1, 2 and 4 are offered; 8 satoshi a byte would be more than the thousand that she owes.
     for _ in 0..5 {

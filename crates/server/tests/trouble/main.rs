@@ -13,7 +13,6 @@ mod common;
 mod apart;
 mod empty;
 mod fees;
-mod odd;
 mod unseen;
 mod visitors;
 
@@ -26,8 +25,8 @@ use rillpay_channel::bitcoin::Amount;
 use rillpay_channel::tariff::Unit;
 use rillpay_server::Config;
 
+use self::common::odd::Odd;
 use self::common::*;
-use self::odd::Odd;
 
 const DEPOSIT: Amount = Amount::from_sat(36 * MBTC);
 /// A thousand satoshi a piece, a look at least every two seconds, and no long waiting for a payment.
