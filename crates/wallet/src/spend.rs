@@ -40,14 +40,10 @@ pub(crate) fn spend(
         sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
         witness: Witness::new(),
     };
-    let mut transaction =
+    let transaction =
         Transaction { version: Version::TWO, lock_time, input: coins.iter().map(input).collect(), output: outputs };
     let coins: Vec<_> = coins.into_iter().enumerate().collect();
-    let witnesses = sign(account, &coins, &transaction)?;
-    for (input, witness) in transaction.input.iter_mut().zip(witnesses) {
-        input.witness = witness;
-    }
-    Ok(transaction)
+    signed(account, &coins, transaction)
 }
 
 /// Adds coins to a transaction until they pay its fee, the most valuable first, and change. Its own inputs, whose witnesses are
@@ -91,22 +87,28 @@ pub(crate) fn support(
         chosen.push((transaction.input.len(), coin));
         transaction.input.push(TxIn { previous_output, sequence, witness, ..TxIn::default() });
     }
-    let witnesses = sign(account, &chosen, &transaction)?;
-    for (input, witness) in transaction.input.iter_mut().skip(base.input.len()).zip(witnesses) {
-        input.witness = witness;
+    signed(account, &chosen, transaction)
+}
+
+/// With the witnesses of these coins at these inputs.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn signed(
+    account: &Account,
+    coins: &[(usize, Coin)],
+    mut transaction: Transaction,
+) -> Result<Transaction, Error> {
+    let witnesses = witnesses(account, coins, &transaction)?;
+    for ((index, _), witness) in coins.iter().zip(witnesses) {
+        if let Some(input) = transaction.input.get_mut(*index) {
+            input.witness = witness;
+        }
     }
     Ok(transaction)
 }
 
-/// The witnesses of these coins at these inputs.
-///
-/// # Errors
-/// None in practice.
-pub(crate) fn sign(
-    account: &Account,
-    coins: &[(usize, Coin)],
-    transaction: &Transaction,
-) -> Result<Vec<Witness>, Error> {
+fn witnesses(account: &Account, coins: &[(usize, Coin)], transaction: &Transaction) -> Result<Vec<Witness>, Error> {
     let mut cache = SighashCache::new(transaction);
     let witness = |(index, coin): &(usize, Coin)| {
         let script = account.script(coin.place)?;

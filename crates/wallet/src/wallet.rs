@@ -13,11 +13,11 @@ use rillpay_channel::keys::{Seed, wallet_number};
 use crate::account::{Account, Branch, Place, Scripts};
 use crate::book::{Balance, Book, Coin, Entry, Kind, Seen, balance, confirmations, touches};
 use crate::error::{Code, Error, refuse};
+use crate::fees;
 use crate::look::{GAP_LIMIT, Look};
 use crate::record::{Held, Record};
 use crate::select::{choose, everything};
-use crate::spend::{sign, spend, support};
-use crate::{fees, select};
+use crate::spend::{signed, spend, support};
 
 /// Confirmations after which a transaction that was built here, or one in its place, needs no more care.
 pub const BURIED: u32 = 6;
@@ -245,7 +245,7 @@ impl Wallet {
 
     /// Every coin, in no particular order.
     pub fn coins(&self) -> Vec<Coin> {
-        self.book().coins(&self.locked())
+        self.book(&[]).coins(&self.locked(&[]))
     }
 
     /// Every transaction: unconfirmed ones first, then the newest.
@@ -253,7 +253,7 @@ impl Wallet {
     /// # Errors
     /// As [`Wallet::balance`].
     pub fn history(&self) -> Result<Vec<Entry>, Error> {
-        self.book().history()
+        self.book(&[]).history()
     }
 
     /// Confirmations of a history's entry at the last look.
@@ -297,8 +297,7 @@ impl Wallet {
         let transaction = spend(&self.account, &choice.coins, outputs, lock_time)?;
         let txid = transaction.compute_txid();
         if choice.change.is_some() {
-            let [_, handed] = &mut self.handed;
-            *handed = (*handed).max(place.index.saturating_add(1));
+            self.hand_out_change(place);
             self.derive()?;
         }
         self.held.insert(txid, Held { transaction: transaction.clone(), sent: false });
@@ -320,14 +319,7 @@ impl Wallet {
         fee: &Fee,
         replaces: &[Txid],
     ) -> Result<Transaction, Error> {
-        let stays = |txid: &Txid| !replaces.contains(txid);
-        let seen = self.seen.iter().filter(|(txid, _)| stays(txid));
-        let seen = seen.map(|(txid, seen)| (*txid, &seen.transaction, seen.status));
-        let pending = self.pending().into_iter().filter(|(txid, _)| stays(txid));
-        let pending = pending.map(|(txid, transaction)| (txid, transaction, Default::default()));
-        let held = self.held.iter().filter(|(txid, held)| !held.sent && stays(txid));
-        let locked = held.flat_map(|(_, held)| &held.transaction.input).map(|input| input.previous_output).collect();
-        let mut coins = Book::new(&self.scripts, self.tip, seen.chain(pending)).coins(&locked);
+        let mut coins = self.book(replaces).coins(&self.locked(replaces));
         // A replacement must not build on anything that waits, unless what it replaces did (BIP 125).
         coins.retain(|coin| coin.kind == Kind::Confirmed);
         let change = self.scripts.script(self.next(Branch::Change))?;
@@ -340,9 +332,7 @@ impl Wallet {
     /// # Errors
     /// None in practice.
     pub fn supported(&mut self, transaction: Transaction, replaces: &[Txid]) -> Result<(), Error> {
-        let place = self.next(Branch::Change);
-        let [_, handed] = &mut self.handed;
-        *handed = (*handed).max(place.index.saturating_add(1));
+        self.hand_out_change(self.next(Branch::Change));
         self.derive()?;
         self.held.retain(|txid, _| !replaces.contains(txid));
         self.held.insert(transaction.compute_txid(), Held { transaction, sent: false });
@@ -398,19 +388,14 @@ impl Wallet {
             Ok((at(outpoint).ok_or(UNKNOWN)?, *coin.ok_or(gone)?))
         };
         let coins = ours.iter().map(find).collect::<Result<Vec<_>, Error>>()?;
-        let witnesses = sign(&self.account, &coins, transaction)?;
-        let mut signed = transaction.clone();
-        for ((index, _), witness) in coins.iter().zip(&witnesses) {
-            if let Some(input) = signed.input.get_mut(*index) {
-                input.witness = witness.clone();
-            }
-        }
+        let signed = signed(&self.account, &coins, transaction.clone())?;
+        let inputs = coins.iter().filter_map(|(index, _)| signed.input.get(*index));
+        let witnesses = inputs.map(|input| input.witness.clone()).collect();
         for output in &signed.output {
             if let Some(place) =
                 self.scripts.place(&output.script_pubkey).filter(|place| place.branch == Branch::Change)
             {
-                let [_, handed] = &mut self.handed;
-                *handed = (*handed).max(place.index.saturating_add(1));
+                self.hand_out_change(place);
             }
         }
         self.derive()?;
@@ -491,16 +476,25 @@ impl Wallet {
         key.is_some_and(|key| self.scripts.place(&ScriptBuf::new_p2wpkh(&key.wpubkey_hash())).is_some())
     }
 
-    fn book(&self) -> Book<'_> {
+    /// Everything but those that are `leaving` for another one.
+    fn book(&self, leaving: &[Txid]) -> Book<'_> {
         let seen = self.seen.iter().map(|(txid, seen)| (*txid, &seen.transaction, seen.status));
         let pending = self.pending().into_iter().map(|(txid, transaction)| (txid, transaction, Default::default()));
-        Book::new(&self.scripts, self.tip, seen.chain(pending))
+        let all = seen.chain(pending).filter(|(txid, ..)| !leaving.contains(txid));
+        Book::new(&self.scripts, self.tip, all)
     }
 
-    /// What transactions that wait to be sent will spend.
-    fn locked(&self) -> BTreeSet<OutPoint> {
-        let inputs = self.held.values().filter(|held| !held.sent).flat_map(|held| &held.transaction.input);
+    /// What transactions that wait to be sent will spend, but for those that are `leaving`.
+    fn locked(&self, leaving: &[Txid]) -> BTreeSet<OutPoint> {
+        let waiting = self.held.iter().filter(|(txid, held)| !held.sent && !leaving.contains(txid));
+        let inputs = waiting.flat_map(|(_, held)| &held.transaction.input);
         inputs.map(|input| input.previous_output).collect()
+    }
+
+    /// An address for change is not given again.
+    fn hand_out_change(&mut self, place: Place) {
+        let [_, handed] = &mut self.handed;
+        *handed = (*handed).max(place.index.saturating_add(1));
     }
 
     /// Transactions that are buried, or whose coins others have spent in buried ones, are forgotten.
@@ -552,14 +546,6 @@ impl Wallet {
             self.scripts.script(Place { branch, index: handed.saturating_add(GAP_LIMIT) })?;
         }
         Ok(())
-    }
-
-    /// The least amount that can be kept as change at a rate.
-    ///
-    /// # Errors
-    /// [`Code::InvalidFeeRate`].
-    pub fn least_change(rate: FeeRate) -> Result<Amount, Error> {
-        select::least_change(fees::check(rate)?)
     }
 }
 
