@@ -96,6 +96,7 @@ pub(crate) async fn keep(node: &Shared, link: &Link) {
             && let Err(error) = send(node, &link.wire).await
         {
             tracing::error!(peer = %link.peer, %error, "no backup is sent");
+            changes.mark_changed();
         }
         tokio::select! {
             () = sleep(PAUSE) => {}
@@ -142,19 +143,24 @@ async fn take_over(node: &Arc<Shared>, backup: Backup) -> Result<Vec<String>, Er
             Err(error) => tracing::error!(%peer, index, %error, "a channel in a backup cannot be taken over"),
         }
     }
-    if taken.is_empty() {
-        return Ok(taken);
+    // Also where the channels are no news: it may have broken off after them.
+    let looked_from = node.store.owner()?.map_or(0, |owner| owner.since);
+    if node.store.next_row()? < next_index || looked_from > since {
+        node.reach_back(next_index, since).await?;
     }
-    node.reach_back(next_index, since).await?;
+    let known: Vec<_> = node.store.peers()?.into_iter().map(|(id, _)| id).collect();
     for (id, address) in peers {
-        let known = node.store.peers()?.iter().any(|(peer, _)| *peer == id);
-        if !known && let Ok(to) = format!("{id}@{address}").parse::<PeerAddress>() {
+        if !known.contains(&id)
+            && let Ok(to) = format!("{id}@{address}").parse::<PeerAddress>()
+        {
             node.store.set_peer(id, address).await?;
-            begin_calling(node, to);
+            begin_calling(node, &to);
         }
     }
-    node.backups.opened();
-    node.wake.notify_one();
+    if !taken.is_empty() {
+        node.backups.opened();
+        node.wake.notify_one();
+    }
     Ok(taken)
 }
 

@@ -270,9 +270,18 @@ impl Channel {
     /// The channel was just made, over this connection.
     pub(crate) async fn begin(&self, node: &Shared, wire: Wire, effects: Vec<Effect>) {
         let mut slot = self.slot.lock().await;
-        slot.wire = Some(wire);
+        let is_up = !wire.is_cut();
+        if is_up {
+            slot.wire = Some(wire);
+        } else if slot.wire.is_none() {
+            // Nothing is stored here: where it fails, the machine is read anew, without a connection.
+            let _ = self.step(node, &mut slot, None, |holder, keys| holder.disconnected(keys)).await;
+        }
         for effect in effects {
-            self.carry_out(node, &mut slot, effect);
+            // What was not said is said again on the next connection.
+            if is_up || !matches!(effect, Effect::Send(_)) {
+                self.carry_out(node, &mut slot, effect);
+            }
         }
     }
 
@@ -280,6 +289,10 @@ impl Channel {
     pub(crate) async fn connected(&self, node: &Shared, wire: Wire, direct: bool) -> Result<(), Error> {
         let mut slot = self.slot.lock().await;
         self.machine(node, &mut slot).await?;
+        // A newer connection may have come meanwhile, or somebody else has told it of this one.
+        if wire.is_cut() || slot.wire.as_ref().is_some_and(|held| held.number == wire.number) {
+            return Ok(());
+        }
         slot.wire = Some(wire);
         self.step(node, &mut slot, None, |holder, keys| holder.connected(keys, direct)).await
     }

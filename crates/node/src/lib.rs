@@ -17,7 +17,8 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`node`](Node) | what commands can ask for |
+//! | [`node`](Node) | what its parts share, its start and stop |
+//! | `commands` | what commands can ask for |
 //! | `answers` | what commands are answered with |
 //! | `channel` | one machine behind its lock, and its effects |
 //! | `opening`, `together` | a channel before it is saved: funded by one side, or by both |
@@ -49,6 +50,7 @@ mod answers;
 mod backup;
 mod channel;
 mod claims;
+mod commands;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod control;
 mod dial;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backup::Retrieved;
 use crate::opening::Opening;
+use crate::peer::PeerAddress;
 
 /// How many messages may wait for a peer that does not read. One more ends the connection.
 const QUEUE: usize = 1_024;
@@ -46,6 +47,11 @@ impl Wire {
     pub(crate) fn cut(&self) {
         self.cut.cancel();
     }
+
+    /// Whether it has ended or is about to, for a newer one among other reasons.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
+    }
 }
 
 /// What both sides of a connection know.
@@ -80,11 +86,27 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     numbers: AtomicU64,
     links: Mutex<HashMap<PublicKey, Arc<Link>>>,
+    /// Where the peers are that are called.
+    calls: Mutex<HashMap<PublicKey, String>>,
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Links {
     fn lock(&self) -> MutexGuard<'_, HashMap<PublicKey, Arc<Link>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        guard(&self.links)
+    }
+
+    /// Remembers where a peer is called from now on; whether nobody calls it yet.
+    pub(crate) fn is_new_call(&self, to: &PeerAddress) -> bool {
+        guard(&self.calls).insert(to.id, to.address.clone()).is_none()
+    }
+
+    /// Where a peer is called.
+    pub(crate) fn called_at(&self, id: &PublicKey) -> Option<PeerAddress> {
+        guard(&self.calls).get(id).map(|address| PeerAddress { id: *id, address: address.clone() })
     }
 
     /// Takes a connection in, with what both know. The messages for the peer come out of

@@ -308,9 +308,6 @@ pub(crate) async fn create(
     node.add_channel(Arc::clone(&channel));
     node.backups.opened();
     channel.begin(node, link.wire.clone(), effects).await;
-    if link.ended.is_cancelled() {
-        channel.disconnected(node, link.wire.number).await;
-    }
     tracing::info!(channel = %opened.id, %peer, "a channel is made");
     node.wake.notify_one();
     Ok(opened)

@@ -346,18 +346,20 @@ pub(crate) fn warn(link: &Link, channel_id: ChannelId, text: &str) {
     link.wire.send(&Warning::new(channel_id, text).into());
 }
 
-/// Calls a peer from now on.
-pub(crate) fn begin_calling(node: &Arc<Shared>, to: PeerAddress) {
-    node.spawn(keep_calling(Arc::clone(node), to));
+/// Calls a peer from now on, at this address.
+pub(crate) fn begin_calling(node: &Arc<Shared>, to: &PeerAddress) {
+    if node.links.is_new_call(to) {
+        node.spawn(keep_calling(Arc::clone(node), to.id));
+    }
 }
 
 /// Calls a peer for ever, with growing pauses while it cannot be reached.
-pub(crate) async fn keep_calling(node: Arc<Shared>, to: PeerAddress) {
+async fn keep_calling(node: Arc<Shared>, id: PublicKey) {
     let (first, longest) = PAUSES;
     let mut pause = first;
-    loop {
+    while let Some(to) = node.links.called_at(&id) {
         // Whoever called first: one connection is enough.
-        if let Some(link) = node.links.get(&to.id) {
+        if let Some(link) = node.links.get(&id) {
             link.ended.cancelled().await;
             pause = first;
         } else {
@@ -370,7 +372,7 @@ pub(crate) async fn keep_calling(node: Arc<Shared>, to: PeerAddress) {
                     pause = if is_short { pause.saturating_mul(2).min(longest) } else { first };
                 }
                 Err(error) => {
-                    tracing::debug!(peer = %to.id, %error, "not reached");
+                    tracing::debug!(peer = %id, %error, "not reached");
                     pause = pause.saturating_mul(2).min(longest);
                 }
             }

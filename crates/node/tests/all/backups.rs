@@ -69,6 +69,7 @@ impl Pair {
     async fn becomes_seven_and_three(&self) {
         self.nodes[IRENE].pay(&self.channel, btc(2)).await.unwrap();
         until("seven and three", || async { self.balances().await == [7 * BTC, 3 * BTC] }).await;
+        self.paid_two().await;
     }
 
     /// Each connection begins with a backup of everything. Hitesh is gone with that one.

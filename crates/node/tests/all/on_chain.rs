@@ -75,6 +75,7 @@ async fn irene_cheats_and_hitesh_takes_all_ten() {
     let five_and_five = copied_commitment(pair.folders[IRENE].path());
     pair.nodes[IRENE].pay(&pair.channel, btc(2)).await.unwrap();
     until("seven and three", || async { pair.balances().await == [7 * BTC, 3 * BTC] }).await;
+    pair.paid_two().await;
     let before = pair.on_chain(HITESH).await;
 
     // He is away for almost as long as she has to wait.

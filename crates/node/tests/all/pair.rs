@@ -128,6 +128,15 @@ impl Pair {
         list.iter().find(|channel| channel.id == self.channel).map(|channel| channel.state)
     }
 
+    /// Waits until Irene's two are Hitesh's for good, and so her last revocation is his.
+    pub(crate) async fn paid_two(&self) {
+        until("two are paid for good", || async {
+            let list = self.nodes[HITESH].list().await.unwrap();
+            list.iter().find(|channel| channel.id == self.channel).unwrap().received_msat == 2 * BTC * 1_000
+        })
+        .await;
+    }
+
     pub(crate) async fn balances(&self) -> [u64; 2] {
         let mut balances = [0; 2];
         for who in [HITESH, IRENE] {

@@ -89,19 +89,11 @@ async fn delivered(pair: &Pair) {
     until("the tower has all kits", || async { told(pair).await.unsent == 0 }).await;
 }
 
-/// Waits until Irene's two are Hitesh's for good, and so her last revocation is his.
-async fn paid_two(pair: &Pair) {
-    until("two are paid for good", || async {
-        pair.nodes[HITESH].list().await.unwrap()[0].received_msat == 2 * BTC * 1_000
-    })
-    .await;
-}
-
 /// Five and five, then seven and three; Irene has kept the old one, and both nodes are stopped.
 async fn about_to_cheat(pair: &Pair) -> (Transaction, u64) {
     let five_and_five = copied_commitment(pair.folders[IRENE].path());
     pair.nodes[IRENE].pay(&pair.channel, btc(2)).await.unwrap();
-    paid_two(pair).await;
+    pair.paid_two().await;
     delivered(pair).await;
     let before = pair.on_chain(HITESH).await;
     for node in &pair.nodes {
@@ -204,7 +196,7 @@ async fn what_the_tower_does_not_have_waits_for_it() {
     for _ in 0..20 {
         pair.nodes[IRENE].pay(&pair.channel, Amount::from_sat(BTC / 10)).await.unwrap();
     }
-    paid_two(&pair).await;
+    pair.paid_two().await;
     until("it is in trouble", || async { told(&pair).await.trouble.is_some() }).await;
     assert!(told(&pair).await.unsent >= 20);
     pair.restart(HITESH).await;
@@ -229,7 +221,7 @@ async fn a_channel_that_closes_is_forgotten() {
     let tower = Watchtower::start(pair.chain.clone()).await;
     let pair = pair.watched(&tower.at).await;
     pair.nodes[IRENE].pay(&pair.channel, btc(2)).await.unwrap();
-    paid_two(&pair).await;
+    pair.paid_two().await;
     delivered(&pair).await;
     assert!(tower.count("kit") >= 1);
     pair.nodes[HITESH].close(&pair.channel, false).await.unwrap();

@@ -12,6 +12,7 @@ use rillpay_channel::bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, Scr
 use rillpay_node::{Node, Options};
 use tokio::sync::watch;
 
+use crate::on_chain::copied_commitment;
 use crate::pair::{BTC, FEES, HITESH, IRENE, Pair, btc, until};
 
 /// A chain, with fee rates of the test's choosing. It notes which scripts of channels are followed: the wallet has
@@ -111,16 +112,20 @@ async fn commitments_follow_the_fees_of_the_chain() {
     let starting = tokio::spawn(Node::start(Options::new(folder), chain));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!starting.is_finished());
-    assert_eq!(pair.state(IRENE).await, Some("offline"));
+    until("he is away", || async { pair.state(IRENE).await == Some("offline") }).await;
     weather.is_away.store(false, Ordering::Relaxed);
     pair.nodes[HITESH] = starting.await.unwrap().unwrap();
     pair.is_open().await;
 
     // He pays 10 times as much for a commitment: Irene's copy of it pays that when she closes alone.
-    weather.sat_per_vb.store(10, Ordering::Relaxed);
-    pair.chain.mine(1).await.unwrap();
     pair.nodes[IRENE].pay(&pair.channel, btc(2)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    weather.sat_per_vb.store(10, Ordering::Relaxed);
+    let follows = || {
+        let commitment = copied_commitment(pair.folders[IRENE].path());
+        let paid: u64 = commitment.output.iter().map(|output| output.value.to_sat()).sum();
+        (9..=11).contains(&((10 * BTC - paid) * 4 / commitment.weight().to_wu()))
+    };
+    pair.mine_until(10, "hers pays as much", async || follows()).await;
     let txid: Txid = pair.nodes[IRENE].close(&pair.channel, true).await.unwrap().txid.unwrap().parse().unwrap();
     until("the commitment waits", || async { pair.chain.status(&txid).await.unwrap().is_some() }).await;
     let commitment = pair.chain.transaction(&txid).await.unwrap().unwrap();
