@@ -20,6 +20,16 @@ pub(crate) enum HttpError {
     Failed(String),
 }
 
+impl HttpError {
+    /// In a few words.
+    pub(crate) fn cause(self) -> String {
+        match self {
+            Self::NotFound => "no such thing there".to_owned(),
+            Self::Failed(cause) => cause,
+        }
+    }
+}
+
 /// A GET whose answer is text.
 pub(crate) async fn get_text(url: &str) -> Result<String, HttpError> {
     get_text_up_to(url, MAX_BODY).await

@@ -81,8 +81,14 @@ impl Esplora {
     }
 
     async fn get<T: FromJs>(&self, path: &str) -> Result<Option<T>> {
-        match http::get_text_up_to(&format!("{}{path}", self.base), MAX_BODY).await {
-            Ok(text) => js::parse(&text).map(Some).ok_or_else(nonsense),
+        let text = self.text(path, MAX_BODY).await?;
+        text.map(|text| js::parse(&text).ok_or_else(nonsense)).transpose()
+    }
+
+    /// At most so many bytes; `None` where there is no such thing.
+    async fn text(&self, path: &str, most: usize) -> Result<Option<String>> {
+        match http::get_text_up_to(&format!("{}{path}", self.base), most).await {
+            Ok(text) => Ok(Some(text)),
             Err(HttpError::NotFound) => Ok(None),
             Err(error) => Err(unreachable(error)),
         }
@@ -98,9 +104,5 @@ fn nonsense() -> Error {
 }
 
 fn unreachable(error: HttpError) -> Error {
-    let cause = match error {
-        HttpError::NotFound => "no such thing there".to_owned(),
-        HttpError::Failed(cause) => cause,
-    };
-    Error::Browser(Problem::ChainUnreachable, Some(cause))
+    Error::Browser(Problem::ChainUnreachable, Some(error.cause()))
 }

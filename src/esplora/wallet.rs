@@ -5,9 +5,8 @@ use rillpay_channel::bitcoin::{FeeRate, Transaction, Txid};
 use rillpay_wallet::fees::{Speed, estimate};
 use rillpay_wallet::{Ask, Place, Status};
 
-use super::{Esplora, nonsense, txid, unreachable};
+use super::{Esplora, nonsense, txid};
 use crate::error::Result;
-use crate::http::{self, HttpError};
 use crate::js::{self, Fields};
 
 /// The longest answer that is read: a page of 25 large transactions, or the hex of the largest one that fits a block.
@@ -36,11 +35,11 @@ impl Esplora {
                     None => format!("/address/{address}/txs"),
                     Some(last) => format!("/address/{address}/txs/chain/{last}"),
                 };
-                let text = self.text(&path).await?.ok_or_else(nonsense)?;
+                let text = self.text(&path, MAX_BODY).await?.ok_or_else(nonsense)?;
                 Answer::History(place, page(&text).ok_or_else(nonsense)?)
             }
             Ask::Transaction(txid) => {
-                let hex = self.text(&format!("/tx/{txid}/hex")).await?;
+                let hex = self.text(&format!("/tx/{txid}/hex"), MAX_BODY).await?;
                 let transaction = hex.map(|hex| deserialize_hex(hex.trim()).map_err(|_| nonsense())).transpose()?;
                 Answer::Transaction(txid, transaction)
             }
@@ -52,17 +51,8 @@ impl Esplora {
     /// # Errors
     /// [`crate::error::Problem::ChainUnreachable`], and as [`estimate`].
     pub(crate) async fn fee_rate(&self, speed: Speed) -> Result<FeeRate> {
-        let text = self.text("/fee-estimates").await?.ok_or_else(nonsense)?;
+        let text = self.text("/fee-estimates", MAX_BODY).await?.ok_or_else(nonsense)?;
         Ok(estimate(&text, speed)?)
-    }
-
-    /// `None` where there is no such thing.
-    async fn text(&self, path: &str) -> Result<Option<String>> {
-        match http::get_text_up_to(&format!("{}{path}", self.base), MAX_BODY).await {
-            Ok(text) => Ok(Some(text)),
-            Err(HttpError::NotFound) => Ok(None),
-            Err(error) => Err(unreachable(error)),
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rillpay_chain::esplora::{Fetch, Fetched, Request};
 
-use crate::http::{self, HttpError};
+use crate::http;
 
 /// Whoever browses.
 pub(super) struct Browser;
@@ -15,8 +15,7 @@ impl Fetch for Browser {
         match http::fetch(request.url, request.post.as_deref(), (request.limit, patience)).await {
             // Pages of other origins are not shown for how long a server wants to be left alone.
             Ok((status, body)) => Ok(Fetched { status, retry_after: None, body: body.into() }),
-            Err(HttpError::NotFound) => Err("no such thing there".to_owned()),
-            Err(HttpError::Failed(cause)) => Err(cause),
+            Err(error) => Err(error.cause()),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use futures_util::lock::Mutex;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use rillpay_channel::Code;
 use rillpay_channel::bitcoin::Txid;
@@ -29,7 +30,6 @@ use rillpay_wire::ChannelId;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::IdbKeyRange;
 
-use crate::env;
 use crate::error::{Error, Result};
 use crate::js::{Fields, FromJs, hex};
 use crate::store::idb::{self, Database};
@@ -44,9 +44,6 @@ const FUNDINGS: &str = "fundings";
 const KEPT_FOR: &str = "kept";
 const STORES: &[&str] = &[NODES, PEERS, CHANNELS, REVOKED, PAID, FUNDINGS, KEPT_FOR];
 
-/// The start of 2025, in seconds since 1970: numbers of channels begin at the minutes since then.
-const BEGINNING: u64 = 1_735_689_600;
-
 /// After so many blocks it is stored again that a peer still has a channel.
 const SEEN_AGAIN: u32 = 144;
 
@@ -60,6 +57,8 @@ pub(super) struct Store {
     account: String,
     known: RefCell<Known>,
     closed: Cell<bool>,
+    /// One change after the other: each begins with what the one before has stored.
+    turn: Mutex<()>,
 }
 
 /// What is on the disk.
@@ -217,7 +216,14 @@ impl Store {
             let key = PublicKey::from_slice(&key).map_err(|_| UNREADABLE)?;
             known.kept.insert(key, Blob { bytes, seen: fields.find("seen").ok_or(UNREADABLE)? });
         }
-        Ok(Self { database, wallets, account, known: RefCell::new(known), closed: Cell::new(false) })
+        Ok(Self {
+            database,
+            wallets,
+            account,
+            known: RefCell::new(known),
+            closed: Cell::new(false),
+            turn: Mutex::new(()),
+        })
     }
 
     /// Whether no node ever used it.
@@ -294,12 +300,9 @@ impl Keep for Store {
     }
 
     async fn own(&self, owner: Owner) -> Kept<()> {
-        // Whoever restores the words where this store is not must not get the keys of channels that it knows: what was revoked in
-        // those would be known of the new ones. So a later store begins at a higher number, also before the next block.
-        let minutes = env::now().saturating_sub(BEGINNING).div_euclid(60);
-        let rows = u32::try_from(minutes).unwrap_or(0).max(owner.rows);
-        let node = NodeRecord { key: owner.key, network: owner.network, since: owner.since, rows };
-        self.put_node(node).await
+        let _turn = self.turn.lock().await;
+        let Owner { key, network, since, rows } = owner;
+        self.put_node(NodeRecord { key, network, since, rows }).await
     }
 
     fn wallet(&self) -> Kept<Option<Vec<u8>>> {
@@ -316,6 +319,7 @@ impl Keep for Store {
     }
 
     async fn hold(&self, record: Vec<u8>, row: u32, txid: Txid) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         // First whose it will be: a number that leads to no channel, and a transaction that the wallet never held, are harmless.
         let node = self.look(|known| known.node.clone())?;
         let mut node = node.ok_or(StoreError::Corrupted("a store without an owner"))?;
@@ -367,6 +371,7 @@ impl Keep for Store {
     }
 
     async fn create(&self, row: u32, _: ChannelId, peer: PublicKey, since: u32, change: Change) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         if self.look(|known| known.channels.contains_key(&row))? {
             return Err(StoreError::Conflict);
         }
@@ -376,6 +381,7 @@ impl Keep for Store {
     }
 
     async fn write(&self, row: u32, version: i64, change: Change, pays: Option<[u8; 16]>) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         let mut record = self.record(row)?;
         if i64::try_from(record.version) != Ok(version) {
             return Err(StoreError::Conflict);
@@ -418,6 +424,7 @@ impl Keep for Store {
     }
 
     async fn set_over(&self, row: u32) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         let record = ChannelRecord { over: true, ..self.record(row)? };
         self.put_channel(row, record, vec![]).await
     }
@@ -437,6 +444,7 @@ impl Keep for Store {
     }
 
     async fn take_over(&self, _: ChannelId, copy: Loaded) -> Kept<bool> {
+        let _turn = self.turn.lock().await;
         let Loaded { row, peer, since, version, held } = copy;
         let version = u64::try_from(version).unwrap_or(0);
         // A channel's keys are no other channel's: the number names it.
@@ -449,6 +457,7 @@ impl Keep for Store {
     }
 
     async fn reach_back(&self, rows: u32, since: u32) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         let node = self.look(|known| known.node.clone())?;
         let mut node = node.ok_or(StoreError::Corrupted("a store without an owner"))?;
         (node.rows, node.since) = (node.rows.max(rows), node.since.min(since));
@@ -456,6 +465,7 @@ impl Keep for Store {
     }
 
     async fn keep(&self, peer: PublicKey, bytes: Vec<u8>) -> Kept<()> {
+        let _turn = self.turn.lock().await;
         let seen = self.look(|known| {
             let with_peer = known.channels.values().filter(|record| record.peer == peer);
             let before = known.kept.get(&peer).map(|blob| blob.seen);
@@ -470,17 +480,24 @@ impl Keep for Store {
     }
 
     async fn clear_shelf(&self, height: u32) -> Kept<()> {
-        let open: BTreeSet<_> = self.channels()?.into_iter().map(|channel| channel.peer).collect();
-        let kept = self.look(|known| known.kept.clone())?;
-        for (peer, blob) in kept {
-            if open.contains(&peer) {
-                // Not with every block: two weeks are long.
-                if height.saturating_sub(blob.seen) >= SEEN_AGAIN {
-                    self.put_blob(peer, Blob { seen: height, ..blob }).await?;
+        let _turn = self.turn.lock().await;
+        let due: Vec<_> = self.look(|known| {
+            let open: BTreeSet<_> =
+                known.channels.values().filter(|record| !record.over).map(|record| record.peer).collect();
+            let changed = |(peer, blob): (&PublicKey, &Blob)| {
+                if open.contains(peer) {
+                    // Not with every block: two weeks are long.
+                    let is_due = height.saturating_sub(blob.seen) >= SEEN_AGAIN;
+                    is_due.then(|| (*peer, Blob { seen: height, ..blob.clone() }))
+                } else {
+                    let is_over = height > blob.seen.saturating_add(KEPT) && !blob.bytes.is_empty();
+                    is_over.then(|| (*peer, Blob { bytes: vec![], seen: blob.seen }))
                 }
-            } else if height > blob.seen.saturating_add(KEPT) && !blob.bytes.is_empty() {
-                self.put_blob(peer, Blob { bytes: vec![], ..blob }).await?;
-            }
+            };
+            known.kept.iter().filter_map(changed).collect()
+        })?;
+        for (peer, blob) in due {
+            self.put_blob(peer, blob).await?;
         }
         Ok(())
     }

@@ -1,15 +1,10 @@
 /** The package without the element, in real browsers against the real server: the words alone, the wallet, the refund file. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { servePackage } from './lib/guest.mjs';
 import { DemoServer } from './lib/server.mjs';
 import { openBrowser } from './lib/viewer.mjs';
 
-const pkg = path.resolve(import.meta.dirname, '../../pkg');
-const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm' };
 const GUEST = `<!doctype html><meta charset="utf-8"><title>guest</title><script type="module">
 import { Client, initAsync } from './index.js';
 import * as wallet from './wallet.js';
@@ -34,16 +29,10 @@ const watch = async (server, channel, from, seconds) => {
 globalThis.guest = { Client, wallet, until, phase, watch };
 </script>`;
 
-let server, pages, origin;
+let server, pages;
 before(async () => {
   server = await DemoServer.start();
-  pages = createServer(async (request, response) => {
-    const body = request.url === '/' ? GUEST : await readFile(path.join(pkg, path.normalize(request.url))).catch(() => null);
-    if (body === null) return response.writeHead(404).end();
-    response.writeHead(200, { 'Content-Type': TYPES[path.extname(request.url)] ?? 'text/html' }).end(body);
-  }).listen(0, '127.0.0.1');
-  await once(pages, 'listening');
-  origin = `http://127.0.0.1:${pages.address().port}/`;
+  pages = await servePackage(GUEST);
 });
 after(async () => {
   pages?.close();
@@ -55,21 +44,12 @@ async function fresh(work) {
   const browser = await openBrowser();
   try {
     const page = await browser.newPage();
-    await page.goto(origin);
+    await page.goto(pages.origin);
     await page.waitForFunction(() => globalThis.guest);
     return await work((code, argument) => page.evaluate(code, argument));
   } finally {
     await browser.close();
   }
-}
-
-async function pay(address, amountSat) {
-  const response = await fetch(`${server.origin}/demo/pay`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ address, amountSat }),
-  });
-  assert.ok(response.ok, await response.text());
 }
 
 /** A deposit, some seconds watched, and what the viewer noted before the browser was lost. */
@@ -82,7 +62,7 @@ const watched = () =>
       globalThis.channel = await client.open({ depositSat: 36_000n });
       return globalThis.channel.snapshot().address;
     }, server.origin);
-    await pay(address, 36_000);
+    await server.demo('pay', { address, amountSat: 36_000 });
     return run(async (server) => {
       const { phase, watch } = globalThis.guest;
       const { channel, client } = globalThis;

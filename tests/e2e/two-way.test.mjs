@@ -1,19 +1,15 @@
 /** Channels in which both sides pay: a real tab and the real node, on the real chain. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, test } from 'node:test';
 import { DemoNode } from '../../scripts/lib/demo-node.mjs';
+import { servePackage } from './lib/guest.mjs';
 import { DemoServer } from './lib/server.mjs';
 import { openBrowser } from './lib/viewer.mjs';
 
 const root = path.resolve(import.meta.dirname, '../..');
-const pkg = path.join(root, 'pkg');
 const PROGRAM = process.env.RILLPAY_NODE ?? path.join(root, 'target/debug/rillpay-node');
-const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm' };
 const GUEST = `<!doctype html><meta charset="utf-8"><title>guest</title><script type="module">
 import { openTwoWay } from './two-way.js';
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -40,17 +36,11 @@ class TwoWayServer extends DemoServer {
   }
 }
 
-let server, node, pages, origin;
+let server, node, pages;
 before(async () => {
   server = await TwoWayServer.start();
   node = await server.startNode();
-  pages = createServer(async (request, response) => {
-    const body = request.url === '/' ? GUEST : await readFile(path.join(pkg, path.normalize(request.url))).catch(() => null);
-    if (body === null) return response.writeHead(404).end();
-    response.writeHead(200, { 'Content-Type': TYPES[path.extname(request.url)] ?? 'text/html' }).end(body);
-  }).listen(0, '127.0.0.1');
-  await once(pages, 'listening');
-  origin = `http://127.0.0.1:${pages.address().port}/`;
+  pages = await servePackage(GUEST);
 });
 after(async () => {
   pages?.close();
@@ -150,7 +140,7 @@ test('a tab opens from its own wallet, pays, closes alone, and takes its money a
   const browser = await openBrowser();
   try {
     const page = await browser.newPage();
-    await page.goto(origin);
+    await page.goto(pages.origin);
     await page.waitForFunction(() => globalThis.guest);
     const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
     const opens = { server: server.origin, confirmations: 1, pollMilliseconds: 500 };
@@ -216,7 +206,7 @@ test('words alone bring a channel back in another browser, from the backup that 
     const browser = await openBrowser();
     try {
       const page = await browser.newPage();
-      await page.goto(origin);
+      await page.goto(pages.origin);
       await page.waitForFunction(() => globalThis.guest);
       await page.evaluate(async ({ opens, nodeKey, socket }) => {
         globalThis.node = await globalThis.guest.openTwoWay(opens);

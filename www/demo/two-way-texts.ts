@@ -22,7 +22,6 @@ export interface Say {
   failed(error: unknown): string;
 }
 
-const codeOf = (error: unknown) => (error as { code?: string } | null)?.code;
 const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 const grouped = (amount: bigint, language: string) => amount.toLocaleString(language);
 
