@@ -41,7 +41,7 @@ function native() {
   return JSON.parse(readFileSync(result, 'utf8'));
 }
 
-/** Two-way channels against LDK, in a crate of its own: LDK is compiled for nobody else. */
+/** Two-way channels against LDK, in a crate of its own, apart from the rooms. */
 function againstLdk() {
   const result = path.join(work, 'updates.json');
   const args = ['bench', '--package', 'rillpay-interop', '--bench', 'updates', '--', work, result, ...(quick ? ['--quick'] : [])];
