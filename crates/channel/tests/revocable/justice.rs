@@ -171,10 +171,10 @@ fn a_kit_for_a_message_takes_what_is_worth_most() {
 /// With as many of the longest entries as there may be.
 #[test]
 fn a_kit_for_a_message_fits_into_one() {
-    let htlcs = (0..120).map(|n| htlc(Role::Opener, 1_000_000, n, 500_000_000)).collect();
+    let htlcs = (0..120).map(|n| htlc(Role::Opener, 1_000_000, n, 499_999_999)).collect();
     let cheat =
         Broadcast::new(ChannelType::Anchors, Role::Accepter, &State { htlcs, ..split(41, 500_000_000, 380_000_000) });
-    let payout = bitcoin::ScriptBuf::from_bytes([&[0x60, 40][..], &[1; 40]].concat());
+    let payout = bitcoin::ScriptBuf::from_bytes([&[0x51, 32][..], &[1; 32]].concat());
     let kit = Kit::new(&cheat.commitment, &cheat.revoked(), payout, MAX_SENT).unwrap();
     assert_eq!(kit.outpoints().count(), MAX_SENT);
     let length = kit.seal().unwrap().len();
