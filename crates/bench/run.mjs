@@ -89,9 +89,16 @@ function ratios({ server, updates, browser, module }) {
   };
 }
 
+/** The state of the code, without which figures cannot be looked into later; `null` for a copy without its history. */
+function commit() {
+  const git = spawnSync('git', ['describe', '--always', '--dirty'], { cwd: root, encoding: 'utf8' });
+  return git.status === 0 ? git.stdout.trim() : null;
+}
+
 function conditions(browserVersion) {
   return {
     quick,
+    commit: commit(),
     machine: `${cpus().length} x ${cpus()[0].model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}`,
     browser: `Chromium ${browserVersion}, headless`,
     libraries: Object.fromEntries(
