@@ -1,5 +1,6 @@
 /** Channels in which both sides pay: a real tab and the real node, on the real chain. */
 import assert from 'node:assert/strict';
+import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, test } from 'node:test';
@@ -66,6 +67,37 @@ const spenderOf = (funding) => {
     return tx && tx.status.confirmed && tx;
   });
 };
+
+/** A tab of a guest's site whose two-way node is connected to ours. */
+async function openGuest(browser, options) {
+  const page = await browser.newPage();
+  const opens = { server: server.origin, confirmations: 1, pollMilliseconds: 500, ...options };
+  const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
+  await startGuest(page, opens);
+  await page.evaluate(({ socket, nodeKey }) => globalThis.node.connect(socket, nodeKey), { socket, nodeKey });
+  return { page, opens, nodeKey };
+}
+
+/** Loads the page, anew if need be, and opens its node. */
+async function startGuest(page, opens) {
+  await page.goto(pages.origin);
+  await page.waitForFunction(() => globalThis.guest);
+  await page.evaluate(async (opens) => {
+    globalThis.node = await globalThis.guest.openTwoWay(opens);
+  }, opens);
+}
+
+/** The tab gets a million sat, and puts 300,000 of them into a channel. */
+async function openFromTab(page, nodeKey) {
+  await server.demo('pay', { address: await page.evaluate(() => globalThis.node.address()), amountSat: 1_000_000 });
+  return page.evaluate(async (nodeKey) => {
+    const { node, guest } = globalThis;
+    await guest.until('paid', async () => (await node.balance()).confirmedSat === 1_000_000n);
+    const opened = await node.openChannel({ nodeKey, capacitySat: 300_000n });
+    await guest.until('open', async () => (await node.channels())[0].state === 'open');
+    return opened;
+  }, nodeKey);
+}
 
 test('a tab and the node pay each other both ways, over reloads and a restart of the node', { timeout: 240_000 }, async () => {
   const browser = await openBrowser();
@@ -139,54 +171,41 @@ test('a tab and the node pay each other both ways, over reloads and a restart of
 test('a tab opens from its own wallet, pays, closes alone, and takes its money after the delay', { timeout: 240_000 }, async () => {
   const browser = await openBrowser();
   try {
-    const page = await browser.newPage();
-    await page.goto(pages.origin);
-    await page.waitForFunction(() => globalThis.guest);
-    const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
-    const opens = { server: server.origin, confirmations: 1, pollMilliseconds: 500 };
-    const address = await page.evaluate(async ({ opens, nodeKey, socket }) => {
-      const { openTwoWay } = globalThis.guest;
-      globalThis.node = await openTwoWay(opens);
-      const again = await openTwoWay(opens).catch(({ code }) => code);
-      if (again !== 'another_tab') throw new Error(`opened twice: ${again}`);
-      await globalThis.node.connect(socket, nodeKey);
-      const poor = await globalThis.node.openChannel({ nodeKey, capacitySat: 300_000n }).catch(({ name, code }) => `${name} ${code}`);
-      if (poor !== 'RillpayError insufficient_funds') throw new Error(`opened with nothing: ${poor}`);
-      return globalThis.node.address();
-    }, { opens, nodeKey, socket });
-    await server.demo('pay', { address, amountSat: 1_000_000 });
+    const { page, opens, nodeKey } = await openGuest(browser);
+    const refused = await page.evaluate(async ({ opens, nodeKey }) => {
+      const told = ({ name, code }) => `${name} ${code}`;
+      const again = await globalThis.guest.openTwoWay(opens).catch(told);
+      const poor = await globalThis.node.openChannel({ nodeKey, capacitySat: 300_000n }).catch(told);
+      return { again, poor };
+    }, { opens, nodeKey });
+    assert.deepEqual(refused, { again: 'RillpayError another_tab', poor: 'RillpayError insufficient_funds' });
 
-    const { funding, paid } = await page.evaluate(async ({ nodeKey }) => {
-      const { until } = globalThis.guest;
-      const { node } = globalThis;
-      await until('paid', async () => (await node.balance()).confirmedSat === 1_000_000n);
-      const { channel, funding } = await node.openChannel({ nodeKey, capacitySat: 300_000n });
-      await until('open', async () => (await node.channels())[0].state === 'open');
-      const { settled, balanceSat } = await node.pay(channel, 50_000n);
-      const beyond = await node.pay(channel, 260_000n).catch(({ code }) => code);
-      return { funding, paid: { settled, balanceSat: Number(balanceSat), beyond } };
-    }, { nodeKey });
+    const { channel, funding } = await openFromTab(page, nodeKey);
+    const paid = await page.evaluate(async (channel) => {
+      const { settled, balanceSat } = await globalThis.node.pay(channel, 50_000n);
+      const beyond = await globalThis.node.pay(channel, 260_000n).catch(({ code }) => code);
+      return { settled, balanceSat: Number(balanceSat), beyond };
+    }, channel);
     assert.deepEqual(paid, { settled: true, balanceSat: 250_000, beyond: 'unaffordable' });
 
     // What is stored outlives the page, and a node that is away does not keep us.
     await node.close();
-    await page.reload();
-    await page.waitForFunction(() => globalThis.guest);
-    const closing = await page.evaluate(async (opens) => {
-      globalThis.node = await globalThis.guest.openTwoWay(opens);
+    await startGuest(page, opens);
+    const closing = await page.evaluate(async () => {
       const [{ id }] = await globalThis.node.channels();
       const refused = await globalThis.node.close(id).catch(({ code }) => code);
       const { state, txid } = await globalThis.node.closeAlone(id);
       return { refused, state, txid };
-    }, opens);
+    });
     assert.equal(closing.refused, 'peer_offline');
     assert.equal(closing.state, 'closed_alone');
     const commitment = await spenderOf(funding);
     assert.equal(commitment.txid, closing.txid);
-    const before = Number(await page.evaluate(async () => (await globalThis.node.balance()).totalSat));
+    const total = () => page.evaluate(async () => Number((await globalThis.node.balance()).totalSat));
+    const before = await total();
     await server.demo('mine', { blocks: 1_000 });
     const gained = await eventually('taken', async () => {
-      const now = Number(await page.evaluate(async () => (await globalThis.node.balance()).totalSat));
+      const now = await total();
       return now > before && now - before;
     });
     // Our part, less what commitment and sweep cost.
@@ -200,36 +219,21 @@ test('a tab opens from its own wallet, pays, closes alone, and takes its money a
 
 test('words alone bring a channel back in another browser, from the backup that the node keeps', { timeout: 240_000 }, async () => {
   const words = 'legal winner thank year wave sausage worth useful legal winner thank yellow';
-  const opens = { server: server.origin, words, confirmations: 1, pollMilliseconds: 500 };
-  const { nodeKey, socket } = await (await fetch(`${server.origin}/demo/node`)).json();
   const inBrowser = async (work) => {
     const browser = await openBrowser();
     try {
-      const page = await browser.newPage();
-      await page.goto(pages.origin);
-      await page.waitForFunction(() => globalThis.guest);
-      await page.evaluate(async ({ opens, nodeKey, socket }) => {
-        globalThis.node = await globalThis.guest.openTwoWay(opens);
-        await globalThis.node.connect(socket, nodeKey);
-      }, { opens, nodeKey, socket });
-      return await work(page);
+      return await work(await openGuest(browser, { words }));
     } finally {
       await browser.close();
     }
   };
-  const { channel, funding } = await inBrowser(async (page) => {
-    await server.demo('pay', { address: await page.evaluate(() => globalThis.node.address()), amountSat: 1_000_000 });
-    return page.evaluate(async (nodeKey) => {
-      const { node, guest } = globalThis;
-      await guest.until('paid', async () => (await node.balance()).confirmedSat === 1_000_000n);
-      const opened = await node.openChannel({ nodeKey, capacitySat: 300_000n });
-      await guest.until('open', async () => (await node.channels())[0].state === 'open');
-      await node.pay(opened.channel, 50_000n);
-      return opened;
-    }, nodeKey);
+  const { channel, funding } = await inBrowser(async ({ page, nodeKey }) => {
+    const opened = await openFromTab(page, nodeKey);
+    await page.evaluate((channel) => globalThis.node.pay(channel, 50_000n).then(() => {}), opened.channel);
+    return opened;
   });
   // The backup is of before the revocation, so it knows the payment: the two agree to close.
-  await inBrowser(async (page) => {
+  await inBrowser(async ({ page }) => {
     const [back] = await eventually('back', async () => {
       const channels = await page.evaluate(async () => (await globalThis.node.channels()).map(({ id, state }) => ({ id, state })));
       return channels[0]?.state === 'closed' && channels;
@@ -245,4 +249,48 @@ test('words alone bring a channel back in another browser, from the backup that 
     assert.ok(home < 950_000, `${home}`);
     await page.evaluate(() => globalThis.node.stop());
   });
+});
+
+test('a node that plays an old state loses everything to a tab that looks in days later', { timeout: 240_000 }, async () => {
+  const browser = await openBrowser();
+  const old = `${server.folder}-old`;
+  try {
+    const { page, opens, nodeKey } = await openGuest(browser);
+    const { channel, funding } = await openFromTab(page, nodeKey);
+    await page.evaluate((channel) => globalThis.node.pay(channel, 200_000n).then(() => {}), channel);
+    const { websocket } = await node.ask('info');
+    await node.close();
+    cpSync(server.folder, old, { recursive: true });
+    node = await server.startNode(websocket);
+    const tab = (what) => page.evaluate(async (what) => String((await globalThis.node.channels())[0][what]), what);
+    await eventually('open again', async () => (await tab('state')) === 'open');
+    await node.ask('pay', channel, '190000');
+    await eventually('paid back', async () => (await tab('balanceSat')) === '290000');
+
+    // Nobody watches, and the node has its store of when it was rich.
+    await page.goto('about:blank');
+    await node.close();
+    rmSync(server.folder, { recursive: true });
+    cpSync(old, server.folder, { recursive: true });
+    node = await server.startNode(websocket);
+    const { txid } = await node.ask('close', channel, '--alone');
+    const { txid: commitment, vout: outputs } = await spenderOf(funding);
+    assert.equal(commitment, txid);
+    await server.demo('mine', { blocks: 900 });
+
+    await startGuest(page, opens);
+    const home = await eventually('taken', async () => {
+      const sat = await page.evaluate(async () => Number((await globalThis.node.balance()).confirmedSat));
+      return sat > 900_000 && sat;
+    });
+    // Everything but what opening, commitment and penalty cost; the node's 200,000 are gone.
+    assert.ok(home > 985_000, `${home}`);
+    const spent = await server.chain(`/tx/${commitment}/outspends`);
+    const taken = outputs.filter((_, vout) => spent[vout].spent).map(({ value }) => value);
+    assert.ok(taken.includes(200_000), `${taken}`);
+    await page.evaluate(() => globalThis.node.stop());
+  } finally {
+    await browser.close();
+    rmSync(old, { recursive: true, force: true });
+  }
 });
