@@ -34,6 +34,12 @@ pub struct Basepoints {
 }
 
 impl Basepoints {
+    /// Every one of them.
+    pub(crate) const fn each(&self) -> [PublicKey; 5] {
+        let Self { funding, revocation, payment, delayed, htlc } = *self;
+        [funding, revocation, payment, delayed, htlc]
+    }
+
     pub(crate) fn write(&self, w: &mut Writer) {
         w.key(&self.funding).key(&self.revocation).key(&self.payment).key(&self.delayed).key(&self.htlc);
     }

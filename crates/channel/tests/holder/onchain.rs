@@ -3,7 +3,7 @@
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut};
 use rillpay_channel::Code;
 use rillpay_channel::revocable::claim::sweep;
-use rillpay_channel::revocable::holder::{Effect, Holder, OnChain, Spending};
+use rillpay_channel::revocable::holder::{Effect, End, Holder, OnChain, Spending};
 use rillpay_channel::revocable::{CommitmentNumber, fees::Stage};
 
 use crate::consensus::accepted;
@@ -172,9 +172,7 @@ fn what_is_no_use_to_us_is_not_lifted() {
     assert!(pair.sides[HITESH].view(&old).lift(&old).unwrap().is_none());
     pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
     pair.run();
-    let Some(rillpay_channel::revocable::holder::End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else {
-        panic!("closed")
-    };
+    let Some(End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else { panic!("closed") };
     assert!(pair.sides[IRENE].view(&closed).lift(&closed).unwrap().is_none());
 }
 
@@ -212,14 +210,36 @@ fn who_lost_everything_still_gets_its_balance() {
     assert!(near(taken(&view, &theirs), 498_000_000));
 }
 
+/// A store that was put back, and nobody told: what it takes for its newest commitment is revoked, and does not follow the one
+/// that shows it, wherever a reorganisation takes that.
+#[test]
+fn a_spend_from_the_future_tells_of_a_loss() {
+    for owner in [HITESH, IRENE] {
+        let mut pair = Pair::open(500_000_000);
+        let before = pair.sides[HITESH].stored.clone();
+        for _ in 0..2 {
+            pair.pay(HITESH, 1_000_000).unwrap();
+            pair.sign(HITESH);
+            pair.run();
+        }
+        let spend = commitment(&pair.sides[owner]);
+        pair.sides[HITESH].stored = before;
+        pair.kill(HITESH);
+        commitment(&pair.sides[HITESH]);
+        pair.act(HITESH, |side| side.holder.funding_spent(&side.keys, &spend)).unwrap();
+        pair.kill(HITESH);
+        let hitesh = &pair.sides[HITESH];
+        assert_eq!(hitesh.ended(), Some(&End::Spent));
+        assert_eq!(hitesh.holder.commitment(&hitesh.keys).unwrap_err().code(), Code::Unavailable);
+    }
+}
+
 #[test]
 fn an_agreed_close_leaves_nothing_to_take() {
     let mut pair = Pair::open(500_000_000);
     pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
     pair.run();
-    let Some(rillpay_channel::revocable::holder::End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else {
-        panic!("closed")
-    };
+    let Some(End::Closed(closed)) = pair.sides[HITESH].ended().cloned() else { panic!("closed") };
     let view = pair.sides[IRENE].view(&closed);
     assert_eq!(view.spending(), Spending::Agreed);
     assert!(view.claims(&closed).unwrap().is_empty() && view.second_stages().next().is_none());

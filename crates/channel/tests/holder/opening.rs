@@ -1,5 +1,6 @@
 //! Which channels are opened, and which are not.
 
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf};
 use rillpay_channel::revocable::fees::ChannelType;
 use rillpay_channel::revocable::holder::{Accepted, Proposal, Terms};
@@ -63,6 +64,29 @@ fn an_accepter_refuses_what_bolt_2_tells_it_to() {
     upfront(ScriptBuf::new()).unwrap();
     upfront(terms(HITESH).payout).unwrap();
     assert_eq!(upfront(ScriptBuf::from_bytes(vec![0x51])).unwrap_err(), Code::InvalidReturnScript);
+}
+
+/// Whoever has a key of the other side's in its place can make an output of a revoked commitment look like the other's own.
+#[test]
+fn nobody_opens_with_a_key_of_the_other_side() {
+    let (_, open) = propose(terms(HITESH), CAPACITY, msat(500_000_000)).unwrap();
+    let stolen = keys(IRENE).payment.public();
+    let places: [fn(&mut OpenChannel) -> &mut PublicKey; 5] = [
+        |open| &mut open.funding_pubkey,
+        |open| &mut open.revocation_basepoint,
+        |open| &mut open.payment_basepoint,
+        |open| &mut open.delayed_payment_basepoint,
+        |open| &mut open.htlc_basepoint,
+    ];
+    for place in places {
+        let mut open = open.clone();
+        *place(&mut open) = stolen;
+        assert_eq!(accept(&open).unwrap_err(), Code::UnacceptableTerms);
+    }
+    let mut answer = accept(&open).unwrap();
+    answer.payment_basepoint = open.payment_basepoint;
+    let (proposal, _) = propose(terms(HITESH), CAPACITY, msat(500_000_000)).unwrap();
+    assert_eq!(proposal.accepted(&answer).map(drop).unwrap_err().code(), Code::UnacceptableTerms);
 }
 
 /// The opener has to pay for the first commitment, and one of the two has to have something to lose.

@@ -134,6 +134,8 @@ impl<'k> Draft<'k> {
         }
         let is_commitment = self.state.ledger.channel().obscuring().read(transaction).is_some();
         let end = if is_commitment { End::Spent } else { End::Closed(transaction.clone()) };
+        // A reorganisation may take it back: ours may be revoked then, and must not follow.
+        self.state.is_copy |= self.state.is_beyond(self.keys, transaction)?;
         self.state.end = Some(end.clone());
         self.durable = true;
         self.send(ErrorMessage::new(self.state.id, "the funding was spent"));

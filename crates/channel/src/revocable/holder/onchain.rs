@@ -16,15 +16,15 @@ use crate::error::{Code, Error, refuse};
 use crate::keys::Key;
 use crate::revocable::channel::{Channel, Role};
 use crate::revocable::claim::{self, Claim, Confirmed, to_remote};
-use crate::revocable::commitment::Htlc;
+use crate::revocable::commitment::{Commitment, Htlc};
 use crate::revocable::fees::{LEAST_RATE, Stage};
 use crate::revocable::holder::Holder;
+use crate::revocable::holder::state::State;
 use crate::revocable::htlc::{HtlcTransaction, Preimage, find_preimage};
 use crate::revocable::keys::BaseKeys;
 use crate::revocable::lift::Lift;
 use crate::revocable::number::CommitmentNumber;
 use crate::revocable::penalty::Revoked;
-use crate::revocable::script;
 use crate::spend::sum;
 
 /// How many blocks after its expiry a payment of ours should be back: the least difference of expiries that forwarders keep
@@ -96,46 +96,81 @@ impl Holder {
         self.state.check(keys)?;
         let preimages = self.state.preimages.values().copied().collect();
         let of = |spending, htlcs, way| OnChain { spending, channel, role, keys, htlcs, preimages, way };
-
-        let own = self.state.ledger.newest(role)?;
-        let commitment = self.state.build(keys, role, &own)?;
-        if commitment.transaction.compute_txid() == transaction.compute_txid() {
-            let point = keys.seed.point(own.number)?;
-            let signatures = self.state.signed.htlcs.iter().copied();
-            let second = commitment.htlc_transactions().into_iter().zip(signatures).collect();
-            let way = Way::Ours { point, delayed: keys.delayed_at(&point)?, second };
-            return Ok(of(Spending::Ours, own.htlcs, way));
-        }
-        let Some(number) = channel.obscuring().read(transaction) else {
-            return Ok(of(Spending::Agreed, vec![], Way::Nothing));
-        };
-        // A commitment of ours that we have lost what we knew about: its number is enough to take our balance.
-        if let Ok(point) = keys.seed.point(number) {
-            let own_keys = channel.keys(role, &point)?;
-            let to_local = channel.to_local(role, &own_keys).to_p2wsh();
-            let theirs = script::to_remote_output(channel.channel_type, &channel.to_remote_key(role, &own_keys)?);
-            if transaction.output.iter().any(|output| [&to_local, &theirs].contains(&&output.script_pubkey)) {
+        Ok(match self.state.whose(keys, transaction)? {
+            Whose::Nobodys => of(Spending::Agreed, vec![], Way::Nothing),
+            Whose::Ours(commitment, htlcs) => {
+                let point = commitment.keys.point;
+                let signatures = self.state.signed.htlcs.iter().copied();
+                let second = commitment.htlc_transactions().into_iter().zip(signatures).collect();
+                of(Spending::Ours, htlcs, Way::Ours { point, delayed: keys.delayed_at(&point)?, second })
+            }
+            Whose::Lost(_, point) => {
                 let way = Way::Ours { point, delayed: keys.delayed_at(&point)?, second: vec![] };
-                return Ok(of(Spending::Ours, vec![], way));
+                of(Spending::Ours, vec![], way)
+            }
+            Whose::Theirs(number, point, htlcs) => {
+                of(Spending::Theirs(number), htlcs, Way::Theirs { point, htlc: keys.htlc_at(&point)? })
+            }
+            Whose::Cheat(cheat) => {
+                let number = cheat.number();
+                of(Spending::Cheat(number), revoked(number), Way::Cheat(cheat))
+            }
+            Whose::Unknown(number) => of(Spending::Unknown(number), vec![], Way::Nothing),
+        })
+    }
+}
+
+/// Whose commitment it is that spends the funding.
+pub(super) enum Whose {
+    /// A closing transaction.
+    Nobodys,
+    /// Our newest, with its payments.
+    Ours(Box<Commitment>, Vec<Htlc>),
+    /// Another one of ours, made with this point of ours.
+    Lost(CommitmentNumber, PublicKey),
+    /// One that the counterparty may broadcast, made with this point of its own, and its payments.
+    Theirs(CommitmentNumber, PublicKey, Vec<Htlc>),
+    Cheat(Box<Revoked>),
+    /// One that we did not sign, as far as we know.
+    Unknown(CommitmentNumber),
+}
+
+impl State {
+    /// Recognises what spends the funding. What is known for certain comes first: both sides' commitments have the same numbers,
+    /// and a guess must let no cheat pass for something else.
+    pub(super) fn whose(&self, keys: &BaseKeys, transaction: &Transaction) -> Result<Whose, Error> {
+        let (channel, role, other) = (self.ledger.channel(), self.role, self.role.other());
+        let Some(number) = channel.obscuring().read(transaction) else { return Ok(Whose::Nobodys) };
+        let txid = transaction.compute_txid();
+        let own = self.ledger.newest(role)?;
+        let commitment = self.build(keys, role, &own)?;
+        if commitment.transaction.compute_txid() == txid {
+            return Ok(Whose::Ours(Box::new(commitment), own.htlcs));
+        }
+        let newest = (self.points.newest, self.ledger.newest(other)?);
+        let revoking = self.points.revoking.zip(self.revoking.clone());
+        for (point, state) in std::iter::once(newest).chain(revoking) {
+            if Commitment::new(channel, other, &point, &state)?.transaction.compute_txid() == txid {
+                return Ok(Whose::Theirs(number, point, state.htlcs));
             }
         }
-        if let Some(cheat) = Revoked::detect(&channel, role.other(), transaction, &self.state.secrets, keys)? {
-            return Ok(of(Spending::Cheat(number), revoked(number), Way::Cheat(Box::new(cheat))));
-        }
-        let newest = self.state.ledger.newest(role.other())?;
-        let points = &self.state.points;
-        let known = if number == newest.number {
-            Some((points.newest, newest.htlcs))
-        } else {
-            let before = points.revoking.filter(|_| newest.number.previous() == Some(number));
-            before.zip(self.state.revoking.as_ref()).map(|(point, state)| (point, state.htlcs.clone()))
-        };
-        Ok(match known {
-            Some((point, htlcs)) => {
-                let way = Way::Theirs { point, htlc: keys.htlc_at(&point)? };
-                of(Spending::Theirs(number), htlcs, way)
+        // Where we have lost what we knew about a commitment of ours, its number is enough to take our balance.
+        if let Ok(point) = keys.seed.point(number) {
+            let to_local = channel.to_local(role, &channel.keys(role, &point)?).to_p2wsh();
+            if transaction.output.iter().any(|output| output.script_pubkey == to_local) {
+                return Ok(Whose::Lost(number, point));
             }
-            None => of(Spending::Unknown(number), vec![], Way::Nothing),
+        }
+        let cheat = Revoked::detect(channel, other, transaction, &self.secrets, keys)?;
+        Ok(cheat.map_or(Whose::Unknown(number), |cheat| Whose::Cheat(Box::new(cheat))))
+    }
+
+    /// Whether this spend of the funding shows that we have lost what we knew.
+    pub(super) fn is_beyond(&self, keys: &BaseKeys, transaction: &Transaction) -> Result<bool, Error> {
+        Ok(match self.whose(keys, transaction)? {
+            Whose::Unknown(_) => true,
+            Whose::Lost(number, _) => number > self.ledger.newest(self.role)?.number,
+            Whose::Nobodys | Whose::Ours(..) | Whose::Theirs(..) | Whose::Cheat(_) => false,
         })
     }
 }

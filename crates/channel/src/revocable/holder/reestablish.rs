@@ -95,7 +95,7 @@ impl Draft<'_> {
             self.send_ready()?;
         }
         self.resume(message.tlvs.next_funding.as_ref())?;
-        if self.state.end.is_some() {
+        if self.state.has_failed() {
             return Ok(());
         }
         let revocation_last = self.state.ledger.revoked_last(own);

@@ -216,7 +216,8 @@ impl Stated {
             && self.dust_limit <= own_reserve
             && (1..=MAX_ACCEPTED).contains(&self.max_accepted)
             && self.delay <= terms.max_delay
-            && self.points.funding != own_points.funding;
+            // Whoever takes over a key of ours can make its outputs look like ours.
+            && !self.points.each().iter().any(|point| own_points.each().contains(point));
         if fits { Ok(()) } else { refuse(Code::UnacceptableTerms, "these terms of the channel are not acceptable") }
     }
 }
