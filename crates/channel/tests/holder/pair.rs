@@ -155,7 +155,11 @@ macro_rules! expect {
 impl Pair {
     /// Funded and ready, with so much of Irene's from the start, in satoshi.
     pub(crate) fn open(push: u64) -> Self {
-        let mut pair = Self::funded([terms(HITESH), terms(IRENE)], push);
+        Self::opened([terms(HITESH), terms(IRENE)], push)
+    }
+
+    pub(crate) fn opened(terms: [Terms; 2], push: u64) -> Self {
+        let mut pair = Self::funded(terms, push);
         for who in [HITESH, IRENE] {
             pair.confirm(who, 3);
         }

@@ -1,12 +1,13 @@
 //! What a counterparty may not send, and what BOLT 2 wants to be done about it. A refusal changes nothing.
 
-use rillpay_channel::revocable::holder::{Effect, End, Failure, Holder, Reaction};
+use bitcoin::FeeRate;
+use rillpay_channel::revocable::holder::{Effect, End, Failure, Holder, Reaction, Terms};
 use rillpay_channel::{Code, Error};
-use rillpay_wire::messages::{CommitmentSigned, UpdateAddHtlc, UpdateFee};
+use rillpay_wire::messages::{CommitmentSigned, Shutdown, UpdateAddHtlc, UpdateFee};
 use rillpay_wire::types::FeeratePerKw;
 use rillpay_wire::{ChannelId, Message, Payload};
 
-use crate::pair::{HITESH, IRENE, Pair, terms};
+use crate::pair::{HITESH, IRENE, Pair, msat, terms};
 
 /// What Irene says to a message in place of the next one of Hitesh's.
 fn refuses(pair: &Pair, message: impl Into<Message>) -> (Code, Reaction) {
@@ -61,6 +62,27 @@ fn payments_out_of_bounds() {
     assert_eq!(refused(|add| add.amount_msat.0 = 490_000_000_000), (Code::Unaffordable, Reaction::Fail));
     assert_eq!(refused(|add| add.cltv_expiry = 500_000_000), (Code::HtlcOutOfBounds, Reaction::Fail));
     assert_eq!(refused(|add| add.channel_id = ChannelId([1; 32])), (Code::UnknownChannel, Reaction::Fail));
+}
+
+/// Each side says how much may be under way to it, in number and in sum.
+#[test]
+fn more_payments_than_may_be_under_way() {
+    let few = Terms { max_accepted: 2, ..terms(IRENE) };
+    let little = Terms { max_in_flight: msat(2_500_000), ..terms(IRENE) };
+    for theirs in [few, little] {
+        let mut pair = Pair::opened([terms(HITESH), theirs], 500_000_000);
+        pair.offer(HITESH, 1_000_000, 0).unwrap();
+        let Message::UpdateAddHtlc(mut add) = Message::decode(&pair.sides[IRENE].inbox[0]).unwrap() else { panic!() };
+        pair.deliver(IRENE).unwrap();
+        pair.offer(HITESH, 1_000_000, 1).unwrap();
+        pair.deliver(IRENE).unwrap();
+        assert_eq!(pair.offer(HITESH, 1_000_000, 2).unwrap_err().code(), Code::HtlcOutOfBounds);
+        add.id.0 = 2;
+        assert_eq!(refuses(&pair, add), (Code::HtlcOutOfBounds, Reaction::Fail));
+        pair.sign(HITESH);
+        pair.run();
+        pair.check();
+    }
 }
 
 #[test]
@@ -145,6 +167,24 @@ fn ends_of_payments_that_are_not_there() {
     assert_eq!(pair.fulfill(IRENE, 1, 1).unwrap_err().code(), Code::UnknownHtlc);
 }
 
+/// An opener that has little more than its reserve cannot pay for a commitment at a high rate.
+#[test]
+fn a_fee_that_its_sender_cannot_pay() {
+    let mut pair = Pair::open(989_950_000);
+    let fee = |rate| UpdateFee {
+        channel_id: pair.sides[IRENE].holder.id(),
+        feerate_per_kw: FeeratePerKw(rate),
+        tlvs: Default::default(),
+    };
+    assert_eq!(refuses(&pair, fee(50_000)), (Code::Unaffordable, Reaction::Fail));
+    let rate = FeeRate::from_sat_per_kwu(50_000);
+    assert_eq!(pair.act(HITESH, |side| side.holder.set_fee(&side.keys, rate)).unwrap_err().code(), Code::Unaffordable);
+    pair.act(HITESH, |side| side.holder.set_fee(&side.keys, FeeRate::from_sat_per_kwu(5_000))).unwrap();
+    pair.sign(HITESH);
+    pair.run();
+    pair.check();
+}
+
 /// Every message at a moment when it has no meaning.
 #[test]
 fn messages_out_of_turn() {
@@ -163,7 +203,7 @@ fn messages_out_of_turn() {
     };
     assert_eq!(refuses(&pair, hello), (Code::UnexpectedMessage, Reaction::Warn));
     // After its own shutdown a counterparty offers nothing.
-    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, bitcoin::FeeRate::from_sat_per_vb_u32(2))).unwrap();
+    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
     pair.deliver(IRENE).unwrap();
     assert_eq!(refuses(&pair, add), (Code::Closing, Reaction::Fail));
 }
@@ -171,7 +211,7 @@ fn messages_out_of_turn() {
 #[test]
 fn a_counterparty_binds_itself_to_one_script() {
     let mut pair = Pair::open(500_000_000);
-    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, bitcoin::FeeRate::from_sat_per_vb_u32(2))).unwrap();
+    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(2))).unwrap();
     let said = next(&mut pair, |message| match message {
         Message::Shutdown(said) => Some(said),
         _ => None,
@@ -183,6 +223,19 @@ fn a_counterparty_binds_itself_to_one_script() {
     let mut anyone = said;
     anyone.scriptpubkey = bitcoin::ScriptBuf::from_bytes(vec![0x51]);
     assert_eq!(refuses(&pair, anyone), (Code::InvalidReturnScript, Reaction::Warn));
+}
+
+/// Whoever has proposed something signs for it first.
+#[test]
+fn a_shutdown_before_what_was_proposed_is_signed_for() {
+    let (mut pair, _) = offered();
+    pair.deliver(IRENE).unwrap();
+    let channel_id = pair.sides[IRENE].holder.id();
+    let said = Shutdown { channel_id, scriptpubkey: terms(HITESH).payout, tlvs: Default::default() };
+    assert_eq!(refuses(&pair, said.clone()), (Code::UnexpectedMessage, Reaction::Warn));
+    pair.sign(HITESH);
+    pair.run();
+    pair.hear(IRENE, &said.into()).unwrap();
 }
 
 /// An error fails the channel, once, and a channel that failed says so to whoever comes back.
