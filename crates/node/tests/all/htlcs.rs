@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rillpay_chain::Chain;
+use rillpay_chain::kernel::KernelChain;
 use rillpay_channel::bitcoin::hashes::{Hash, sha256};
 use rillpay_channel::bitcoin::secp256k1::SecretKey;
 use rillpay_channel::bitcoin::{Network, ScriptBuf, Transaction, TxOut, WPubkeyHash};
@@ -14,7 +15,8 @@ use rillpay_channel::{Error, Msat};
 use rillpay_node::{Node, Options};
 use rillpay_transport::NodeKey;
 use rillpay_wire::Message;
-use rillpay_wire::types::OnionPacket;
+use rillpay_wire::messages::UpdateFulfillHtlc;
+use rillpay_wire::types::{HtlcId, OnionPacket, Preimage};
 use tempfile::TempDir;
 
 use crate::faults::{Stranger, greeted, heard};
@@ -98,8 +100,8 @@ async fn an_opening_that_breaks_off_costs_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_payment_over_an_htlc_comes_back_and_its_revoked_output_is_taken() {
+/// A node that has opened a channel of 10 with the peer, 5 of them the peer's, and what it is made of.
+async fn opened() -> (KernelChain, TempDir, Node, Peer) {
     let (chain, folder) = (chain().await, TempDir::new().unwrap());
     let options = Options { listen: Some("127.0.0.1:0".parse().unwrap()), ..Options::new(folder.path()) };
     let node = Node::start(options, Arc::new(chain.clone())).await.unwrap();
@@ -109,7 +111,6 @@ async fn a_payment_over_an_htlc_comes_back_and_its_revoked_output_is_taken() {
     let mut connection = greeted(&address_of(&node), Network::Regtest).await;
     until("the peer is there", || async { !node.info().await.unwrap().peers.is_empty() }).await;
 
-    // The node opens with 10, of which 5 are the peer's.
     let opening = node.clone();
     let opening = tokio::spawn(async move { opening.open(key, btc(10), btc(5)).await });
     let Some(Message::OpenChannel(open)) = heard(&mut connection).await else { panic!("open_channel") };
@@ -131,7 +132,12 @@ async fn a_payment_over_an_htlc_comes_back_and_its_revoked_output_is_taken() {
     while !peer.holder.is_open() {
         peer.hear().await;
     }
+    (chain, folder, node, peer)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_over_an_htlc_comes_back_and_its_revoked_output_is_taken() {
+    let (chain, folder, node, mut peer) = opened().await;
     // It offers 1 over an HTLC, which comes back unread.
     let before = peer.commitment();
     let payment = Payment {
@@ -171,4 +177,31 @@ async fn a_payment_over_an_htlc_comes_back_and_its_revoked_output_is_taken() {
     chain.mine(1).await.unwrap();
     let taken = node.balance().await.unwrap().confirmed_sat - confirmed;
     assert!(is_less_fees(taken, 10 * BTC), "{taken}");
+}
+
+/// Whatever rule it breaks: the node says so, lets the chain decide, and has its money a delay later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_breaks_the_rules_ends_the_channel_and_costs_nothing() {
+    let (chain, _folder, node, mut peer) = opened().await;
+    let fulfilled = UpdateFulfillHtlc {
+        channel_id: peer.holder.id(),
+        id: HtlcId(7),
+        payment_preimage: Preimage([7; 32]),
+        tlvs: Default::default(),
+    };
+    peer.connection.outgoing.send(&Message::from(fulfilled).encode().unwrap()).await.unwrap();
+    while let Some(message) = heard(&mut peer.connection).await {
+        if let Message::ErrorMessage(error) = message {
+            assert_eq!(error.channel_id, peer.holder.id());
+            break;
+        }
+    }
+    until("it is closed", || async { node.list().await.unwrap()[0].state == "closed_alone" }).await;
+    until("it is broadcast", || async { chain.mempool_len().unwrap() >= 1 }).await;
+    let before = node.balance().await.unwrap().total_sat;
+    until("the money is home", || async {
+        chain.mine(100).await.unwrap();
+        is_less_fees(node.balance().await.unwrap().total_sat.saturating_sub(before), 5 * BTC)
+    })
+    .await;
 }
