@@ -55,6 +55,14 @@ impl Shelf {
         }
     }
 
+    /// The disk did not take this: it waits on, unless a newer one does; when the disk may be written to again.
+    fn put_back(&self, peer: PublicKey, blob: Vec<u8>) -> Option<Instant> {
+        let mut places = self.lock();
+        let place = places.get_mut(&peer).filter(|place| place.waiting.is_none())?;
+        place.waiting = Some(blob);
+        Some(place.free)
+    }
+
     fn take(&self, peer: &PublicKey) -> Option<Vec<u8>> {
         let mut places = self.lock();
         let place = places.get_mut(peer)?;
@@ -77,22 +85,26 @@ pub(crate) async fn put(node: &Arc<Shared>, peer: PublicKey, blob: Vec<u8>) {
     match node.shelf.put(peer, blob) {
         Due::Now(blob) => write(node, peer, blob).await,
         Due::Planned => {}
-        Due::At(free) => {
-            let writing = Arc::clone(node);
-            node.spawn(async move {
-                sleep(free.saturating_duration_since(Instant::now())).await;
-                if let Some(blob) = writing.shelf.take(&peer) {
-                    write(&writing, peer, blob).await;
-                }
-            });
-        }
+        Due::At(free) => write_at(node, peer, free),
     }
 }
 
-/// It is a favour: a disk that fails ends no connection for it.
-async fn write(node: &Shared, peer: PublicKey, blob: Vec<u8>) {
-    if let Err(error) = node.store.keep(peer, blob).await {
-        tracing::error!(%peer, %error, "a peer's backup is not stored");
+fn write_at(node: &Arc<Shared>, peer: PublicKey, free: Instant) {
+    let writing = Arc::clone(node);
+    node.spawn(async move {
+        sleep(free.saturating_duration_since(Instant::now())).await;
+        if let Some(blob) = writing.shelf.take(&peer) {
+            write(&writing, peer, blob).await;
+        }
+    });
+}
+
+/// It is a favour: a disk that fails ends no connection for it, and is tried again.
+async fn write(node: &Arc<Shared>, peer: PublicKey, blob: Vec<u8>) {
+    let Err(error) = node.store.keep(peer, blob.clone()).await else { return };
+    tracing::error!(%peer, %error, "a peer's backup is not stored yet");
+    if let Some(free) = node.shelf.put_back(peer, blob) {
+        write_at(node, peer, free);
     }
 }
 
@@ -102,5 +114,22 @@ pub(crate) async fn get(node: &Shared, peer: PublicKey) -> Result<Option<Vec<u8>
     match waiting {
         Some(blob) => Ok(Some(blob)),
         None => Ok(node.store.kept(peer).await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_did_not_take_waits_unless_there_is_something_newer() {
+        let (shelf, peer) = (Shelf::default(), PublicKey::from_slice(&[2; 33]).unwrap());
+        let Due::Now(blob) = shelf.put(peer, vec![1]) else { panic!("the first is written at once") };
+        assert!(shelf.put_back(peer, blob).is_some_and(|free| free > Instant::now()));
+        assert!(matches!(shelf.put(peer, vec![2]), Due::Planned));
+        assert_eq!(shelf.take(&peer), Some(vec![2]));
+        assert!(matches!(shelf.put(peer, vec![3]), Due::At(_)));
+        assert!(shelf.put_back(peer, vec![2]).is_none());
+        assert_eq!(shelf.take(&peer), Some(vec![3]));
     }
 }
