@@ -1,13 +1,12 @@
 //! The book's numbers on a real Bitcoin Core node, with its mempool's rules: 5 and 5, a payment of 2, and every way to end.
 
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, Txid};
 use rillpay_chain::ChainError;
 use rillpay_chain::testing::Node;
 use rillpay_channel::revocable::claim::{Claim, sweep};
 use rillpay_channel::revocable::holder::funding::Coin;
-use rillpay_channel::revocable::holder::{Effect, End};
-use rillpay_channel::revocable::{CommitmentNumber, fees::Stage};
+use rillpay_channel::revocable::holder::{Effect, End, Holder, SecondStages};
 use rillpay_channel::{Code, Error, bitcoin};
 use serde_json::{Value, json};
 
@@ -169,6 +168,96 @@ async fn who_closes_honestly_waits_a_thousand_blocks() {
     assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000));
 }
 
+/// Second stages that a coin of this size pays for.
+async fn with_coin(node: &Node, stages: &SecondStages<'_>, fee: u64) -> Transaction {
+    let mut made = stages.transaction();
+    // The coins of the node are anybody's.
+    let coin = node.pay(&payout(), Amount::from_sat(fee)).await;
+    made.input.extend(coin.input);
+    made.output.extend(coin.output.into_iter().filter(|output| output.script_pubkey != payout()));
+    stages.sign(&mut made).unwrap();
+    made
+}
+
+/// Irene closes alone, and takes what she has preimages for: all of it in one transaction, and a dearer one in its place.
+#[tokio::test]
+async fn payments_with_preimages_are_taken_together_and_the_fee_is_raised() {
+    let (node, mut pair) = open().await;
+    for secret in 1..=3 {
+        pair.offer(HITESH, 100_000_000, secret).unwrap();
+        pair.sign(HITESH);
+        pair.run();
+    }
+    pair.cut();
+    for (id, secret) in [(0, 1), (1, 2)] {
+        pair.fulfill(IRENE, id, secret).unwrap();
+    }
+    let commitment = pair.sides[IRENE].holder.commitment(&pair.sides[IRENE].keys).unwrap();
+    send(&node, &commitment).await;
+    node.mine(1).await;
+
+    let (irene, hitesh) = (pair.sides[IRENE].view(&commitment), pair.sides[HITESH].view(&commitment));
+    let [stages] = &irene.second(EXPIRY, |_| true)[..] else { panic!("of one lock time") };
+    let slow = with_coin(&node, stages, 2_000).await;
+    assert_eq!(slow.input.len(), 3);
+    send(&node, &slow).await;
+    refused(&node, &with_coin(&node, stages, 1_999).await, "insufficient fee").await;
+    let success = with_coin(&node, stages, 8_000).await;
+    send(&node, &success).await;
+    node.mine(1).await;
+    assert_eq!(hitesh.shown_by(&success), [1, 2].map(crate::pair::preimage));
+    let is_there = |output: &OutPoint| success.input.iter().all(|input| input.previous_output != *output);
+    assert!(irene.second(EXPIRY, is_there).is_empty());
+
+    // After the delay both are hers, with the rest; the third payment goes back to Hitesh.
+    let mut claims = irene.claims(&success).unwrap();
+    claims.extend(irene.claims(&commitment).unwrap());
+    let mine = take(&claims);
+    node.mine(998).await;
+    refused(&node, &mine, "non-BIP68-final").await;
+    node.mine(1).await;
+    send(&node, &mine).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 700_000_000));
+    let mut claims = hitesh.claims(&commitment).unwrap();
+    claims.retain(|claim| is_there(&claim.outpoint()));
+    send(&node, &take(&claims)).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000 - 2_000));
+}
+
+/// Irene plays an old state, and hurries its payment into the second stage: Hitesh takes both stages at once.
+#[tokio::test]
+async fn a_cheat_loses_the_second_stage_too() {
+    let (node, mut pair) = open().await;
+    pair.offer(HITESH, 100_000_000, 1).unwrap();
+    pair.sign(HITESH);
+    pair.run();
+    pair.cut();
+    pair.fulfill(IRENE, 0, 1).unwrap();
+    let old = Holder::load(&pair.sides[IRENE].stored).unwrap();
+    pair.connect();
+    pair.run();
+    assert_eq!(pair.balances(), [400_000_000, 600_000_000]);
+    let [hitesh, irene] = &pair.sides;
+    let cheat = old.commitment(&irene.keys).unwrap();
+    send(&node, &cheat).await;
+    node.mine(1).await;
+    let view = old.spent(&irene.keys, &cheat, |_| vec![]).unwrap();
+    let [stages] = &view.second(EXPIRY, |_| true)[..] else { panic!("one second stage") };
+    let success = with_coin(&node, stages, 2_000).await;
+    send(&node, &success).await;
+    node.mine(1).await;
+
+    let view = hitesh.view(&cheat);
+    let mut claims = view.claims(&cheat).unwrap();
+    claims.retain(|claim| success.input.iter().all(|input| input.previous_output != claim.outpoint()));
+    claims.extend(view.claims(&success).unwrap());
+    send(&node, &take(&claims)).await;
+    node.mine(1).await;
+    assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000));
+}
+
 /// A payment under way when the channel fails: Hitesh, who broadcast, takes it back after its expiry, with a second stage whose
 /// fee another coin pays; or Irene takes it with the preimage, and Hitesh reads that off the chain.
 #[tokio::test]
@@ -195,22 +284,11 @@ async fn payments_are_resolved_by_preimage_or_by_time() {
     assert!(is_less_fees(on_chain(&node, &payout()).await, 600_000_000));
     assert_eq!(hitesh.shown_by(&taken), [crate::pair::preimage(2)]);
 
-    // The other one times out. Its second stage brings no fee: a coin of Hitesh's does.
-    let side = &pair.sides[HITESH];
-    let spent = |stage: &&rillpay_channel::revocable::holder::SecondStage<'_>| {
-        let input = stage.transaction.transaction.input[0].previous_output;
-        taken.input.iter().any(|taken| taken.previous_output == input)
-    };
-    let stages: Vec<_> = hitesh.second_stages().collect();
-    let stage = stages.iter().find(|stage| !spent(stage)).unwrap();
-    assert_eq!(stage.transaction.stage, Stage::Timeout);
-    let coin = node.pay(&payout(), Amount::from_sat(10_000)).await;
-    let mut timeout = stage.transaction.transaction.clone();
-    timeout.input.extend(coin.input.iter().map(TxIn::clone));
-    timeout.output.extend(coin.output.iter().filter(|output| output.script_pubkey != payout()).cloned());
-    let point = side.keys.seed.point(CommitmentNumber::new(2).unwrap()).unwrap();
-    let key = side.keys.htlc_at(&point).unwrap();
-    stage.transaction.sign_in(&mut timeout, 0, &key, &stage.theirs, None).unwrap();
+    // The other one times out.
+    let is_there = |output: &OutPoint| taken.input.iter().all(|input| input.previous_output != *output);
+    assert!(hitesh.second(EXPIRY - 1, is_there).is_empty());
+    let [timeout] = &hitesh.second(EXPIRY, is_there)[..] else { panic!("one second stage") };
+    let timeout = with_coin(&node, timeout, 10_000).await;
     refused(&node, &timeout, "non-final").await;
     let (height, _) = node.tip().await;
     node.mine(EXPIRY - height).await;

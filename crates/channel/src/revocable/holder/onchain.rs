@@ -68,7 +68,7 @@ enum Way {
 
 /// A second-stage transaction of ours, that the counterparty has signed.
 pub struct SecondStage<'c> {
-    /// To be signed with [`HtlcTransaction::sign_in`], in a transaction that pays the fee.
+    /// To be signed with [`HtlcTransaction::sign_in`], in a transaction that pays the fee: see [`OnChain::second`].
     pub transaction: &'c HtlcTransaction,
     /// The counterparty's signature.
     pub theirs: Signature,
@@ -257,6 +257,18 @@ impl OnChain<'_> {
             };
             Some(SecondStage { transaction, theirs: *theirs, preimage })
         })
+    }
+
+    /// Our keys, and the point of the commitment, where it is ours.
+    pub(super) const fn own_keys(&self) -> Option<(&BaseKeys, PublicKey)> {
+        match &self.way {
+            Way::Ours { point, .. } => Some((self.keys, *point)),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn has_anchors(&self) -> bool {
+        self.channel.channel_type.has_anchors()
     }
 
     /// The preimages of payments of ours that this transaction shows: what we received for them upstream can be taken with them.
