@@ -13,15 +13,15 @@ function scalar(der, at) {
   return out;
 }
 
-/** The frame: version, type, cumulative amount, signature. `signature` is in DER, with its hash type. */
+/** The frame: version, type, lock time (none), cumulative amount, signature. `signature` is in DER, with its hash type. */
 export function encodePayment(cumulative, signature) {
-  const frame = new Uint8Array(74);
+  const frame = new Uint8Array(78);
   frame[0] = VERSION;
   frame[1] = PAY;
-  new DataView(frame.buffer).setBigUint64(2, cumulative);
+  new DataView(frame.buffer).setBigUint64(6, cumulative);
   const r = 2;
   const s = r + 2 + signature[r + 1];
-  frame.set(scalar(signature, r), 10);
-  frame.set(scalar(signature, s), 42);
+  frame.set(scalar(signature, r), 14);
+  frame.set(scalar(signature, s), 46);
   return frame;
 }

@@ -25,7 +25,6 @@ const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2,
 function checkEqual(contestants) {
   const frames = Object.entries(contestants).map(([name, pay]) => [name, hex(pay())]);
   const [[, expected]] = frames;
-  if (expected.length !== 148) throw new Error(`not a payment: ${expected}`);
   for (const [name, frame] of frames) {
     if (frame !== expected) throw new Error(`${name} makes another payment: ${frame}, not ${expected}`);
   }
