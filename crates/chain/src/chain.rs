@@ -118,6 +118,18 @@ pub trait Chain: Send + Sync {
     /// [`ChainError::Refused`] with the node's reason, otherwise [`ChainError::Unavailable`] when the verdict is unknown.
     async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError>;
 
+    /// Hands over a parent and a child that pays for both: `POST /txs/package`. A node that would refuse the parent by itself,
+    /// because its mempool is full of dearer ones, looks at what both pay together. Success means that the backend's mempool
+    /// holds both. One that knows of no packages gets one after the other, as here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::broadcast`].
+    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+        self.broadcast(parent).await?;
+        self.broadcast(child).await.map(drop)
+    }
+
     /// The same chain, for the questions of visitors: they may ask for anything, and what that takes is not taken from whoever
     /// asks here. `None` where their questions are no burden.
     fn for_visitors(&self) -> Option<Arc<dyn Chain>> {

@@ -34,6 +34,8 @@ mod fees;
 pub mod kernel;
 #[cfg(any(feature = "kernel", feature = "bitcoind"))]
 mod links;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+mod package;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -46,5 +48,7 @@ mod work;
 pub use chain::{Chain, Change};
 pub use error::{ChainError, Fault, Reason, Refusal, Unfit};
 pub use fees::FeeEstimates;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+pub use package::PackageVerdict;
 pub use status::{BlockRef, Outspend, Spending, Status, Tip};
 pub use tx::{PaidOutput, ScriptHash, TxInfo, TxInput, TxOutput, Utxo};

@@ -300,6 +300,32 @@ impl Node {
         }
     }
 
+    /// Fills its mempool with transactions that pay this much, so that it refuses what pays less. For a node with
+    /// `-maxmempool=5`, which is the least.
+    pub async fn crowd(&self, sat_per_vb: u32) {
+        const COINS: usize = 60;
+        // As large as nodes relay, of outputs that are no dust.
+        const PARTS: usize = 2_200;
+        let part = TxOut { value: Amount::from_sat(330), script_pubkey: purse() };
+        let coin = TxOut { value: Amount::ONE_BTC / 10, script_pubkey: purse() };
+        let with_parts = async |part: TxOut, count: usize, fee: Amount| {
+            let mut tx = self.pay(&purse(), part.value * count as u64 + fee).await;
+            tx.output.splice(..1, std::iter::repeat_n(part, count));
+            serialize_hex(&tx)
+        };
+        let coins = with_parts(coin, COINS, FEE * 3).await;
+        self.call::<Txid>("sendrawtransaction", json!([coins])).await;
+        self.mine(1).await;
+        let fee = Amount::from_sat(u64::from(sat_per_vb) * 96_000);
+        for _ in 0..COINS {
+            let filler = with_parts(part.clone(), PARTS, fee).await;
+            if self.try_call::<Txid>("sendrawtransaction", json!([filler])).await.is_err() {
+                return;
+            }
+        }
+        panic!("the mempool does not fill up: it needs -maxmempool=5");
+    }
+
     /// A confirmed and ripe coin of at least this value that nothing spends.
     async fn coin(&self, least: Amount) -> (OutPoint, Amount) {
         let found: Value =

@@ -14,7 +14,7 @@ use rillpay_wallet::fees::{MAX_FEE_RATE, MIN_FEE_RATE};
 use crate::channel::{Channel, Lifted};
 use crate::error::{Error, Kind};
 use crate::node::{Shared, TARGET};
-use crate::watcher::broadcast;
+use crate::watcher::refusal;
 
 /// Sees to it that a commitment of ours that waits pays enough.
 pub(crate) async fn lift(
@@ -66,10 +66,23 @@ pub(crate) async fn lift(
             Ok(())
         })
         .await?;
-    if broadcast(node, &child).await? {
+    // Where the commitment waits already this is as if the child came alone.
+    let sent = node.chain.broadcast_package(commitment, &child).await;
+    if refusal(&child, sent)?.is_none() {
         tracing::info!(channel = %channel.id, %txid, %rate, "raising the fee of a commitment");
     }
     Ok(())
+}
+
+/// A commitment that is too cheap for the network by itself goes there with its child.
+pub(crate) async fn into_mempool(
+    node: &Shared,
+    channel: &Channel,
+    commitment: &Transaction,
+    tip: u32,
+) -> Result<(), Error> {
+    let on_chain = channel.look(node, |holder, _| Ok(holder.spent(&channel.keys, commitment, |_| vec![])?)).await?;
+    lift(node, channel, &on_chain, commitment, tip).await
 }
 
 /// What was held for a commitment that has lost, or is buried, is free again.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use rillpay_chain::{Chain, Outspend};
+use rillpay_chain::{Chain, ChainError, Outspend, Reason};
 use rillpay_channel::bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::revocable::Role;
 use rillpay_channel::revocable::holder::Holder;
@@ -19,7 +19,7 @@ use rillpay_runtime::time::{Duration, sleep};
 use crate::channel::Channel;
 use crate::error::{Error, Kind};
 use crate::node::{Notice, Shared, TARGET};
-use crate::{claims, signing};
+use crate::{claims, lift, signing};
 
 /// A pass is made at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -134,15 +134,19 @@ async fn tend_purse(node: &Shared, tip: u32, looked_at: &mut Option<u32>) -> Res
     Ok(())
 }
 
-/// Hands a transaction to the network; whether it is there now. It is tried again with every pass, so that a refusal is only
-/// told of.
+/// Hands a transaction to the network; whether it is there now.
 pub(crate) async fn broadcast(node: &Shared, transaction: &Transaction) -> Result<bool, Error> {
-    let txid = transaction.compute_txid();
-    match node.chain.broadcast(transaction).await {
-        Ok(_) => Ok(true),
-        Err(rillpay_chain::ChainError::Refused(refusal)) => {
-            tracing::warn!(%txid, "the network refuses a transaction: {refusal}");
-            Ok(false)
+    let sent = node.chain.broadcast(transaction).await.map(drop);
+    Ok(refusal(transaction, sent)?.is_none())
+}
+
+/// What the network has against a transaction. It is tried again with every pass, so that a refusal is only told of.
+pub(crate) fn refusal(transaction: &Transaction, sent: Result<(), ChainError>) -> Result<Option<Reason>, Error> {
+    match sent {
+        Ok(()) => Ok(None),
+        Err(ChainError::Refused(refusal)) => {
+            tracing::warn!(txid = %transaction.compute_txid(), "the network refuses a transaction: {refusal}");
+            Ok(Some(refusal.reason))
         }
         Err(error) => Err(error.into()),
     }
@@ -163,13 +167,16 @@ async fn inspect(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Result<(), 
         })
         .await?;
     if let Some(transaction) = channel.to_broadcast(node).await? {
-        // A commitment may need help at once.
-        if broadcast(node, &transaction).await?
-            && let Outspend::Spent(spending) = node.chain.outspend(&channel.funding).await?
-        {
-            return claims::take(node, channel, spending, tip).await;
-        }
-        return Ok(());
+        let sent = node.chain.broadcast(&transaction).await.map(drop);
+        // A commitment may need help at once, or even to get in.
+        return match refusal(&transaction, sent)? {
+            None => match node.chain.outspend(&channel.funding).await? {
+                Outspend::Spent(spending) => claims::take(node, channel, spending, tip).await,
+                Outspend::Unspent => Ok(()),
+            },
+            Some(Reason::FeeTooLow | Reason::MempoolFull) => lift::into_mempool(node, channel, &transaction, tip).await,
+            Some(_) => Ok(()),
+        };
     }
     confirm(node, channel, tip).await?;
     retire(node, channel).await?;

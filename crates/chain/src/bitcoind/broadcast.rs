@@ -7,7 +7,7 @@ use serde_json::json;
 use super::node::{Node, value};
 use super::rpc::{Bound, Said};
 use super::trouble::Trouble;
-use crate::{ChainError, verdict};
+use crate::{ChainError, PackageVerdict, verdict};
 
 /// It is no transaction, or none that a node reads.
 const UNREADABLE: i64 = -22;
@@ -17,6 +17,8 @@ const MISSING: i64 = -25;
 const REJECTED: i64 = -26;
 /// The chain has it.
 const CONFIRMED: i64 = -27;
+/// A node older than what it was asked for.
+const UNKNOWN_METHOD: i64 = -32_601;
 
 impl Node {
     /// Success means that the node's mempool has it. Its limit on fee rates, which guards hands and no programs, is off: the
@@ -33,6 +35,22 @@ impl Node {
                 theirs if theirs == txid => Ok(txid),
                 theirs => Err(Trouble::lie(format!("it was given {txid} and took {theirs}")).into()),
             },
+        }
+    }
+
+    /// As [`Node::broadcast`], both together; `false` where the node is too old for that.
+    pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
+        let call = ("submitpackage", json!([package.map(serialize_hex), 0]));
+        let [answer] = self.rpc.ask([call], Bound::SMALL).await?;
+        match answer {
+            Err(Said { code: UNKNOWN_METHOD, .. }) => Ok(false),
+            Err(Said { code: UNREADABLE | MISSING | REJECTED | CONFIRMED, message }) => {
+                Err(verdict::refusal(&message).into())
+            }
+            answer => {
+                value::<PackageVerdict>("submitpackage", answer)?.judge(package)?;
+                Ok(true)
+            }
         }
     }
 }

@@ -243,6 +243,17 @@ impl Chain for BitcoindChain {
         }
     }
 
+    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+        self.shared.view()?;
+        if !self.node().broadcast_package([parent, child]).await? {
+            self.broadcast(parent).await?;
+            return self.broadcast(child).await.map(drop);
+        }
+        // As with one.
+        let _ = self.shared.next_look().await;
+        Ok(())
+    }
+
     fn changes(&self) -> watch::Receiver<Change> {
         self.shared.changes()
     }

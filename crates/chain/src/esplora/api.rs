@@ -9,9 +9,9 @@ use bitcoin::{Block, BlockHash, CompactTarget, OutPoint, Transaction, TxMerkleNo
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::http::{BAD_REQUEST, Http, OK};
+use super::http::{BAD_REQUEST, Http, NOT_ALLOWED, NOT_FOUND, OK};
 use super::trouble::{Trouble, clean};
-use crate::{ChainError, FeeEstimates, Outspend, Reason, ScriptHash, Status, Utxo, verdict};
+use crate::{ChainError, FeeEstimates, Outspend, PackageVerdict, Reason, ScriptHash, Status, Utxo, verdict};
 
 /// For answers of a line, or a few.
 const SMALL: usize = 64 << 10;
@@ -161,6 +161,23 @@ impl Http {
                 if refusal.reason == Reason::AlreadyInMempool { Ok(txid) } else { Err(refusal.into()) }
             }
             status => Err(self.unreachable(format!("status {status} for /tx: {}", clean(&answer.body))).into()),
+        }
+    }
+
+    /// As [`Http::broadcast`], both together; `false` where the server knows of no packages.
+    pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
+        let text = serde_json::json!(package.map(serialize_hex)).to_string();
+        let answer = self.post("/txs/package", text, PAGE).await?;
+        match answer.status {
+            OK => {
+                json::<PackageVerdict>(&answer.body)?.judge(package)?;
+                Ok(true)
+            }
+            BAD_REQUEST => Err(verdict::refusal(&words(&answer.body)).into()),
+            NOT_FOUND | NOT_ALLOWED => Ok(false),
+            status => {
+                Err(self.unreachable(format!("status {status} for /txs/package: {}", clean(&answer.body))).into())
+            }
         }
     }
 }

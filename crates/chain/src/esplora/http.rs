@@ -14,7 +14,8 @@ use crate::ChainError;
 /// The statuses that mean something here.
 pub(super) const OK: u16 = 200;
 pub(super) const BAD_REQUEST: u16 = 400;
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
+pub(super) const NOT_ALLOWED: u16 = 405;
 const TOO_MANY_REQUESTS: u16 = 429;
 
 /// How often a request is made before it counts as failed.

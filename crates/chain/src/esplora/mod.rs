@@ -377,6 +377,14 @@ impl Chain for EsploraChain {
         self.http().broadcast(tx).await
     }
 
+    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+        if self.http().broadcast_package([parent, child]).await? {
+            return Ok(());
+        }
+        self.broadcast(parent).await?;
+        self.broadcast(child).await.map(drop)
+    }
+
     fn for_visitors(&self) -> Option<Arc<dyn Chain>> {
         // What is remembered for visitors pushes nothing out of what is remembered for us.
         Some(Arc::new(EsploraChain { http: self.http.for_visitors(), memo: Arc::default(), ..self.clone() }))

@@ -154,6 +154,7 @@ macro_rules! contract {
             a_higher_fee_replaces,
             a_spend_of_nothing_is_refused,
             broadcasting_twice_is_harmless,
+            a_parent_and_its_child_go_together,
             a_reorganisation_takes_confirmations_back,
             watchers_hear_of_blocks_and_transactions,
             the_view_is_fresh,
@@ -317,6 +318,26 @@ pub async fn broadcasting_twice_is_harmless(rig: &dyn Rig) {
     assert_eq!(chain.broadcast(&tx).await.unwrap(), txid);
     rig.mine(1).await;
     assert_eq!(refusal(&*chain, &tx).await, Reason::AlreadyKnown);
+}
+
+pub async fn a_parent_and_its_child_go_together(rig: &dyn Rig) {
+    let chain = rig.chain();
+    let [vault, other] = [Vault::new("package", 0), Vault::new("another package", 0)];
+    let paid = deposit(rig, &vault).await;
+    let parent = vault.spend(&[paid], vault.script(), DEPOSIT - FEE);
+    let outpoint = OutPoint { txid: parent.compute_txid(), vout: 0 };
+    let change = PaidOutput { outpoint, value: DEPOSIT - FEE, status: rillpay_chain::Status::Unconfirmed };
+    let refused = chain.broadcast_package(&parent, &other.spend(&[change], elsewhere(), DEPOSIT / 2)).await;
+    assert!(matches!(refused, Err(ChainError::Refused(refusal)) if refusal.reason == Reason::ScriptFailed));
+    let child = vault.spend(&[change], elsewhere(), DEPOSIT - FEE * 3);
+    for _ in 0..2 {
+        chain.broadcast_package(&parent, &child).await.unwrap();
+    }
+    assert_eq!(chain.outspend(&outpoint).await.unwrap().spending().unwrap().txid, child.compute_txid());
+    rig.mine(1).await;
+    for tx in [parent, child] {
+        assert!(chain.status(&tx.compute_txid()).await.unwrap().unwrap().is_confirmed());
+    }
 }
 
 pub async fn a_reorganisation_takes_confirmations_back(rig: &dyn Rig) {

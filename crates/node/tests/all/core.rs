@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use rillpay_chain::Chain;
 use rillpay_chain::bitcoind::BitcoindChain;
 use rillpay_chain::testing::Node as Bitcoin;
+use rillpay_channel::bitcoin::consensus::encode::serialize_hex;
 use rillpay_channel::bitcoin::{Address, Amount, Denomination, Network};
 use rillpay_node::{Node, Options, PeerAddress};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::on_chain::{copied_commitment, is_less_fees};
@@ -28,14 +30,14 @@ async fn start_with(bitcoin: &Bitcoin, folder: &TempDir, listens: bool, tower: O
 
 async fn waits(bitcoin: &Bitcoin, transactions: usize) {
     until("something waits for a block", || async {
-        bitcoin.call::<Vec<String>>("getrawmempool", serde_json::json!([])).await.len() >= transactions
+        bitcoin.call::<Vec<String>>("getrawmempool", json!([])).await.len() >= transactions
     })
     .await;
 }
 
 /// What all that waits for a block pays for it.
 async fn fee(bitcoin: &Bitcoin) -> Amount {
-    let info: serde_json::Value = bitcoin.call("getmempoolinfo", serde_json::json!([])).await;
+    let info: serde_json::Value = bitcoin.call("getmempoolinfo", json!([])).await;
     // Small numbers come with an exponent, which amounts do not have.
     let fee = info["total_fee"].as_f64().unwrap();
     Amount::from_str_in(&format!("{fee:.8}"), Denomination::Bitcoin).unwrap()
@@ -70,7 +72,7 @@ async fn a_commitment_is_lifted_by_children_that_replace_each_other() {
     let txid = hitesh.close(&channel, true).await.unwrap().txid.unwrap();
     // What the commitment and those that spend from it pay, in satoshi per virtual byte.
     let rate = || async {
-        let entry: serde_json::Value = bitcoin.call("getmempoolentry", serde_json::json!([txid])).await;
+        let entry: serde_json::Value = bitcoin.call("getmempoolentry", json!([txid])).await;
         let fees = Amount::from_btc(entry["fees"]["descendant"].as_f64().unwrap()).unwrap().to_sat();
         fees / entry["descendantsize"].as_u64().unwrap()
     };
@@ -80,7 +82,7 @@ async fn a_commitment_is_lifted_by_children_that_replace_each_other() {
         // Something to look for.
         bitcoin.send(&script, Amount::from_sat(1_000)).await;
         until("both pay so much", || async { rate().await == u64::from(sat_per_vb) }).await;
-        let entry: serde_json::Value = bitcoin.call("getmempoolentry", serde_json::json!([txid])).await;
+        let entry: serde_json::Value = bitcoin.call("getmempoolentry", json!([txid])).await;
         assert_eq!(entry["descendantcount"], 2, "one child");
     }
     bitcoin.mine(1).await;
@@ -88,6 +90,34 @@ async fn a_commitment_is_lifted_by_children_that_replace_each_other() {
     until("it is in a block", || async { weather.status(&txid).await.unwrap().is_some_and(|s| s.is_confirmed()) })
         .await;
     hitesh.stop().await;
+}
+
+/// The mempool is full of transactions that pay 20 sat/vB: it refuses a commitment of calmer days by itself, and takes it
+/// with a child that pays for both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commitment_that_a_full_mempool_refuses_gets_in_with_its_child() {
+    let bitcoin = Bitcoin::start_with(&["-maxmempool=5"]).await;
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let nodes = [start(&bitcoin, &folders[HITESH], false).await, start(&bitcoin, &folders[IRENE], true).await];
+    let channel = open(&bitcoin, &nodes).await;
+    // He has nothing in blocks but what is left of the opening.
+    bitcoin.mine(1).await;
+    nodes[IRENE].stop().await;
+    let commitment = copied_commitment(folders[HITESH].path());
+    bitcoin.crowd(20).await;
+    let refused = bitcoin.try_call::<String>("sendrawtransaction", json!([serialize_hex(&commitment)])).await;
+    assert!(refused.unwrap_err().to_string().contains("mempool min fee not met"));
+
+    nodes[HITESH].close(&channel, true).await.unwrap();
+    let txid = commitment.compute_txid();
+    let entry = || async { bitcoin.try_call::<serde_json::Value>("getmempoolentry", json!([txid])).await };
+    until("it is there, with a child", || async { entry().await.is_ok_and(|entry| entry["descendantcount"] == 2) })
+        .await;
+    bitcoin.mine(10).await;
+    // The largest is the last.
+    let output: serde_json::Value = bitcoin.call("gettxout", json!([txid, commitment.output.len() - 1])).await;
+    assert!(output["confirmations"].as_u64() >= Some(1), "{output}");
+    nodes[HITESH].stop().await;
 }
 
 /// A channel that Hitesh opened with 10, of which 5 are Irene's.

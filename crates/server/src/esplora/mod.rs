@@ -59,6 +59,7 @@ pub fn router(chain: Arc<dyn Chain>) -> Router {
         .route("/block/{hash}/txs", get(blocks::transactions))
         .route("/block/{hash}/txs/{start}", get(blocks::transactions_from))
         .route("/tx", axum::routing::post(transactions::broadcast))
+        .route("/txs/package", axum::routing::post(transactions::broadcast_package))
         .route("/tx/{txid}", get(transactions::transaction))
         .route("/tx/{txid}/hex", get(transactions::hex))
         .route("/tx/{txid}/raw", get(transactions::raw))

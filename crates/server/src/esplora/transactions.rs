@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use rillpay_chain::{FeeEstimates, Outspend, Status, TxInfo};
+use rillpay_chain::{ChainError, FeeEstimates, Outspend, PackageVerdict, Status, TxInfo};
 use rillpay_channel::bitcoin::consensus::encode::{deserialize_hex, serialize, serialize_hex};
 use rillpay_channel::bitcoin::hashes::{Hash, HashEngine};
 use rillpay_channel::bitcoin::{Block, MerkleBlock, OutPoint, Transaction, TxMerkleNode, Txid};
@@ -107,6 +107,21 @@ pub(super) async fn outspends(
 pub(super) async fn broadcast(State(chain): State<Backend>, hex: String) -> Result<String, Failure> {
     let tx: Transaction = deserialize_hex(hex.trim()).map_err(|_| Failure::Invalid("Invalid transaction"))?;
     Ok(chain.broadcast(&tx).await?.to_string())
+}
+
+/// A parent and its child.
+pub(super) async fn broadcast_package(
+    State(chain): State<Backend>,
+    package: String,
+) -> Result<Json<PackageVerdict>, Failure> {
+    const INVALID: Failure = Failure::Invalid("Invalid package");
+    let [parent, child]: [String; 2] = serde_json::from_str(&package).map_err(|_| INVALID)?;
+    let read = |hex: &str| deserialize_hex(hex.trim()).map_err(|_| INVALID);
+    let verdict = match chain.broadcast_package(&read(&parent)?, &read(&child)?).await {
+        Err(ChainError::Refused(refusal)) => Err(refusal),
+        other => Ok(other?),
+    };
+    Ok(Json(PackageVerdict::of(&verdict)))
 }
 
 pub(super) async fn fee_estimates(State(chain): State<Backend>) -> Result<Json<FeeEstimates>, Failure> {
