@@ -87,9 +87,14 @@ pub(crate) async fn into_mempool(
 
 /// What was held for a commitment that has lost, or is buried, is free again.
 pub(crate) async fn let_go(node: &Shared, channel: &Channel) -> Result<(), Error> {
-    let lifted = channel.look(node, |_, sight| Ok(sight.lifted.take())).await?;
-    match lifted.and_then(|lifted| lifted.child) {
-        Some(child) => node.purse.let_go(node.store.as_ref(), &child).await,
-        None => Ok(()),
+    let lifted = channel.look(node, |_, sight| Ok(sight.lifted.clone())).await?;
+    if let Some(child) = lifted.and_then(|lifted| lifted.child) {
+        node.purse.let_go(node.store.as_ref(), &child).await?;
     }
+    channel
+        .look(node, |_, sight| {
+            sight.lifted = None;
+            Ok(())
+        })
+        .await
 }

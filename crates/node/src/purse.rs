@@ -11,10 +11,10 @@ use rillpay_channel::fee::Fee;
 use rillpay_channel::keys::Seed;
 use rillpay_channel::revocable::holder::funding::{Coin, Stake, Unsigned};
 use rillpay_wallet::look::PAGE;
-use rillpay_wallet::{Ask, Balance, Order, Status, Wallet, What};
+use rillpay_wallet::{Ask, Balance, Code as WalletCode, Order, Status, Wallet, What};
 use tokio::sync::Mutex;
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Kind};
 use crate::keep::Keep;
 
 /// The wallet behind its lock. The chain is asked without holding it.
@@ -176,14 +176,12 @@ impl Purse {
         Ok(transaction)
     }
 
-    /// What was brought along is not needed any more, or is in a block.
+    /// The coins of a transaction are not needed for it any more, if they were held.
     pub(crate) async fn let_go(&self, store: &dyn Keep, txid: &Txid) -> Result<(), Error> {
-        let mut wallet = self.wallet.lock().await;
-        if wallet.held().iter().any(|held| held.compute_txid() == *txid) {
-            wallet.release(txid)?;
-            store.set_wallet(wallet.record()).await?;
+        match self.release(store, txid).await {
+            Err(error) if error.kind() == Kind::Wallet(WalletCode::UnknownTransaction) => Ok(()),
+            released => released,
         }
-        Ok(())
     }
 
     /// The transactions that were built for channels and not sent.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use rillpay_channel::bitcoin::Txid;
 use rillpay_channel::revocable::holder::End;
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError};
-use rillpay_wallet::{BURIED, Code as WalletCode};
+use rillpay_wallet::BURIED;
 
 use crate::channel::Channel;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::node::Shared;
 use crate::watcher::{UNFUNDED, broadcast};
 
@@ -44,7 +43,7 @@ pub(crate) async fn tend(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Res
             return Ok(true);
         }
         // The peer may broadcast it yet, or never: our coins are free to be spent otherwise, which decides it.
-        None if end.is_some() || age > UNFUNDED => let_go(node, &txid).await?,
+        None if end.is_some() || age > UNFUNDED => node.purse.let_go(node.store.as_ref(), &txid).await?,
         None => {}
     }
     let mut is_lost = !has_coins && age > UNFUNDED;
@@ -66,14 +65,6 @@ pub(crate) async fn tend(node: &Arc<Shared>, channel: &Channel, tip: u32) -> Res
 }
 
 async fn forget(node: &Shared, channel: &Channel) -> Result<(), Error> {
-    let_go(node, &channel.funding.txid).await?;
+    node.purse.let_go(node.store.as_ref(), &channel.funding.txid).await?;
     node.finish(channel, &[]).await
-}
-
-/// The coins of a funding are free, if they were held.
-async fn let_go(node: &Shared, txid: &Txid) -> Result<(), Error> {
-    match node.purse.release(node.store.as_ref(), txid).await {
-        Err(error) if error.kind() == Kind::Wallet(WalletCode::UnknownTransaction) => Ok(()),
-        released => released,
-    }
 }

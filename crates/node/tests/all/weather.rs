@@ -126,8 +126,11 @@ async fn commitments_follow_the_fees_of_the_chain() {
         (9..=11).contains(&((10 * BTC - paid) * 4 / commitment.weight().to_wu()))
     };
     pair.mine_until(10, "hers pays as much", async || follows()).await;
+    // Told that it is over, he would broadcast his own.
+    weather.is_away.store(true, Ordering::Relaxed);
     let txid: Txid = pair.nodes[IRENE].close(&pair.channel, true).await.unwrap().txid.unwrap().parse().unwrap();
     until("the commitment waits", || async { pair.chain.status(&txid).await.unwrap().is_some() }).await;
+    weather.is_away.store(false, Ordering::Relaxed);
     let commitment = pair.chain.transaction(&txid).await.unwrap().unwrap();
     let rate = commitment.fee.to_sat() * 4 / commitment.weight;
     assert!((9..=11).contains(&rate), "{rate} sat/vB");
