@@ -1,6 +1,6 @@
 //! A parent and a child that pays for both, handed over together (Bitcoin Core's `submitpackage`, Esplora's `POST /txs/package`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bitcoin::Transaction;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct PackageVerdict {
     package_msg: String,
     /// By the hash with witness.
     #[serde(rename = "tx-results", default)]
-    results: HashMap<String, TxVerdict>,
+    results: BTreeMap<String, TxVerdict>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl PackageVerdict {
     /// The answer of a backend that took both, or of one that refused.
     pub fn of(verdict: &Result<(), Refusal>) -> Self {
         let words = verdict.as_ref().map_or_else(Refusal::to_string, |()| SUCCESS.to_owned());
-        Self { package_msg: words, results: HashMap::new() }
+        Self { package_msg: words, results: BTreeMap::new() }
     }
 
     /// Whether both are in the node's mempool, and otherwise why not.

@@ -166,7 +166,8 @@ impl Http {
 
     /// As [`Http::broadcast`], both together; `false` where the server knows of no packages.
     pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
-        let text = serde_json::json!(package.map(serialize_hex)).to_string();
+        let [parent, child] = package.map(serialize_hex);
+        let text = format!("[\"{parent}\",\"{child}\"]");
         let answer = self.post("/txs/package", text, PAGE).await?;
         match answer.status {
             OK => {
