@@ -14,6 +14,7 @@ use rillpay_channel::revocable::holder::{Effect, End, Failure, Holder, Reaction,
 use rillpay_channel::revocable::{BaseKeys, Htlc, Role};
 use rillpay_channel::{Code as ChannelCode, Error as ChannelError, Msat};
 use rillpay_runtime::time::{Duration, Instant, timeout};
+use rillpay_transport::Peeled;
 use rillpay_wire::messages::Warning;
 use rillpay_wire::types::OnionPacket;
 use rillpay_wire::{ChannelId, Message};
@@ -24,9 +25,6 @@ use crate::error::{Code, Error, Kind};
 use crate::keep::{Change, Loaded};
 use crate::links::Wire;
 use crate::node::{Notice, Shared};
-
-/// BOLT 4's `invalid_onion_hmac`: what a payment over an HTLC comes back with, as nothing here reads onions.
-const UNREADABLE: u16 = 0x8000 | 0x4000 | 5;
 
 /// A channel of this node.
 pub(crate) struct Channel {
@@ -333,16 +331,16 @@ impl Channel {
         Err(refusal.into())
     }
 
-    /// Sends back what came over HTLCs: nobody here reads the onions that say where they go.
+    /// Sends back what came over HTLCs: nobody here has asked for it, and nothing is forwarded.
     async fn give_back(&self, node: &Shared, slot: &mut Slot) -> Result<(), Error> {
+        let height = slot.sight.height;
         let machine = self.machine(node, slot).await?;
-        let hashed = |(id, _, onion): (u64, Htlc, &OnionPacket)| (id, sha256::Hash::hash(&*onion.0));
-        let waiting: Vec<_> = machine.holder.received().map(hashed).collect();
+        let answered = |(id, htlc, onion): (u64, Htlc, &OnionPacket)| (id, answer(node, &htlc, onion, height));
+        let waiting: Vec<_> = machine.holder.received().map(answered).collect();
         if waiting.is_empty() {
             return Ok(());
         }
-        for (id, hash) in waiting {
-            let failure = Failure::Malformed(hash, UNREADABLE);
+        for (id, failure) in waiting {
             match self.step(node, slot, None, |holder, keys| holder.send_back(keys, id, failure)).await {
                 // Decided anew with the next message, or the next connection.
                 Err(error) if error.kind() == Kind::Channel(ChannelCode::Unavailable) => return Ok(()),
@@ -458,6 +456,14 @@ impl Channel {
             })
         })
         .await
+    }
+}
+
+/// Why a payment over an HTLC comes back: for its origin, or for whoever handed over what cannot be read (BOLT 4, "Returning Errors").
+fn answer(node: &Shared, htlc: &Htlc, onion: &OnionPacket, height: u32) -> Failure {
+    match Peeled::new(&node.key, onion, &htlc.payment_hash) {
+        Ok(peeled) => Failure::Reason(peeled.refuse(htlc.amount.get(), height)),
+        Err(unreadable) => Failure::Malformed(sha256::Hash::hash(&*onion.0), unreadable.code()),
     }
 }
 

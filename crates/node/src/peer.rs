@@ -79,12 +79,16 @@ pub(crate) struct Session {
     pub(crate) is_tower: bool,
 }
 
-/// What this node can do.
+/// What this node can do. BOLT 9 assumes some of it of every node, set or not; LDK hangs up on a node that leaves any of that out.
+/// Onions and payment secrets are among it although every payment over an HTLC is sent back: `Channel::give_back` reads an onion
+/// as far as the answer takes it.
 fn features() -> Features {
     Features::default()
         .with_optional(Feature::DataLossProtect)
         .with_optional(Feature::GossipQueries)
+        .with_optional(Feature::VarOnionOptin)
         .with_required(Feature::StaticRemotekey)
+        .with_optional(Feature::PaymentSecret)
         .with_optional(Feature::SupportLargeChannel)
         .with_optional(Feature::Anchors)
         .with_optional(Feature::ShutdownAnysegwit)
@@ -386,6 +390,14 @@ async fn keep_calling(node: Arc<Shared>, id: PublicKey) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Who requires what all nodes are assumed to have finds it.
+    #[test]
+    fn what_is_assumed_is_offered() {
+        for assumed in Feature::ALL.iter().filter(|feature| feature.is_assumed()) {
+            assert!(features().offers(*assumed), "{}", assumed.as_str());
+        }
+    }
 
     #[test]
     fn peers_are_written_as_lightning_has_them() {

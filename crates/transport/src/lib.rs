@@ -19,6 +19,7 @@
 //! | [`handshake`] | the three acts |
 //! | [`session`] | messages both ways; keys change after each 1000 uses, in each direction by itself |
 //! | [`endpoint`] | all of that in one value, for places without tokio |
+//! | [`onion`] | the onion of a payment (BOLT 4), which has to be answered with the node's key |
 //! | [`error`] | stable codes, and whose fault it is |
 //! | `connection` | feature `tokio`: the same over a byte stream, such as TCP |
 //! | `websocket` | feature `websocket`: a byte stream over binary frames |
@@ -32,6 +33,7 @@ pub mod endpoint;
 pub mod error;
 pub mod handshake;
 pub mod keys;
+pub mod onion;
 pub mod session;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -40,4 +42,5 @@ pub use endpoint::Endpoint;
 pub use error::{Code, Error, Fault};
 pub use handshake::{Answered, Initiator, Responder};
 pub use keys::{EphemeralKey, NodeKey};
+pub use onion::{Peeled, Unreadable};
 pub use session::{MAX_MESSAGE, Receiver, Sender, Session};

@@ -1,4 +1,5 @@
-//! Runs published vectors of BOLT 8 against the handshake and the messages after it. A case of an unknown kind is a failure.
+//! Runs published vectors of BOLT 8 against the handshake and the messages after it, and those of BOLT 4 against what is done here
+//! with onions. A case of an unknown kind is a failure.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,16 +15,25 @@ mod common;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use bitcoin::hashes::{Hash, sha256};
 use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use common::text;
-use rillpay_transport::{Code, EphemeralKey, Error, Initiator, NodeKey, Responder, Session};
+use rillpay_transport::{Code, EphemeralKey, Error, Initiator, NodeKey, Peeled, Responder, Session, Unreadable};
+use rillpay_wire::types::OnionPacket;
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
-    common::run(own, &[("bolt08_transport.json", 14, transport), ("bolt08_transport_oracle.json", 4, session)])
+    let files: [common::File; 4] = [
+        ("bolt08_transport.json", 14, transport),
+        ("bolt08_transport_oracle.json", 4, session),
+        ("bolt04_onion.json", 3, onion),
+        ("bolt04_errors.json", 1, failure),
+    ];
+    common::run(OWN, &files)
 }
+
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
 
 fn bytes(case: &Value, key: &str) -> Vec<u8> {
     Vec::from_hex(text(case, key)).unwrap()
@@ -247,4 +257,59 @@ fn session(case: &Value) {
         }
     }
     assert_eq!(listed, case["messages"].as_array().unwrap().len());
+}
+
+// ---- onions ----
+
+/// What the node of this hop finds in what it is handed.
+fn peel(hop: &Value, payment_hash: &[u8]) -> Peeled {
+    let packet = OnionPacket(Box::new(bytes(hop, "onion_received").try_into().unwrap()));
+    let node = NodeKey::new(SecretKey::from_slice(&bytes(hop, "privkey")).unwrap());
+    let hash = sha256::Hash::from_slice(payment_hash).unwrap();
+    // Neither a byte nor the payment can be another one.
+    for (at, why) in [(0, Unreadable::Version), (1, Unreadable::Key), (34, Unreadable::Hmac), (1365, Unreadable::Hmac)]
+    {
+        let mut altered = packet.clone();
+        altered.0[at] ^= 0x10;
+        assert_eq!(Peeled::new(&node, &altered, &hash).err(), Some(why));
+    }
+    let other = sha256::Hash::hash(payment_hash);
+    assert_eq!(Peeled::new(&node, &packet, &other).err(), Some(Unreadable::Hmac));
+    Peeled::new(&node, &packet, &hash).expect("an onion for this node")
+}
+
+fn onion(case: &Value) {
+    match text(case, "kind") {
+        "onion" if case["packet_payload_length"] == 1300 => {}
+        // Onions in onions, and how onions are made: not here. Packets that are shorter than any in a message.
+        "onion" | "filler" | "keys" | "payload_length" | "bad_onion" => return,
+        other => panic!("unknown kind {other}"),
+    }
+    let hops = case["hops"].as_array().unwrap();
+    for (n, hop) in hops.iter().enumerate() {
+        let peeled = peel(hop, &bytes(case, "associated_data"));
+        let (payload, is_last) = peeled.payload().expect("a payload");
+        // With its length before it.
+        assert!(bytes(hop, "payload").ends_with(payload));
+        assert_eq!(bytes(hop, "payload").len() - payload.len(), if payload.len() < 0xfd { 1 } else { 3 });
+        assert_eq!(is_last, n + 1 == hops.len());
+    }
+}
+
+/// What the last node of BOLT 4's route answers to BOLT 4's onion.
+fn failure(case: &Value) {
+    match text(case, "kind") {
+        "error_trace" => {}
+        // What origins read, and what we do not say.
+        "failure_message" | "failure_message_unknown" | "failure_onion_packet" | "attribution_success" => return,
+        other => panic!("unknown kind {other}"),
+    }
+    let file = std::fs::read(format!("{OWN}/bolt04_onion.json")).unwrap();
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    let sent = file["cases"].as_array().unwrap().iter().find(|sent| sent["name"] == "BOLT4 onion-test").unwrap();
+    assert_eq!(sent["session_key"], case["session_key"]);
+    let node = usize::try_from(case["failing_node_index"].as_u64().unwrap()).unwrap();
+    let peeled = peel(&sent["hops"][node], &bytes(sent, "associated_data"));
+    let packet = peeled.answer(&bytes(case, "failure_message"));
+    assert_eq!(packet.to_lower_hex_string(), text(&case["steps"][0], "packet"));
 }
