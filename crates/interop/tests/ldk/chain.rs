@@ -3,8 +3,10 @@
 use bitcoin::consensus::deserialize;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::hex::FromHex;
-use bitcoin::{Amount, Block, BlockHash, Script, Transaction};
+use bitcoin::{Amount, Block, BlockHash, Script, Transaction, Txid};
+use rillpay_chain::bitcoind::BitcoindOptions;
 use rillpay_chain::testing::Node;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,6 +19,11 @@ impl Chain {
     pub(crate) fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { node: runtime.block_on(Node::start()), runtime }
+    }
+
+    /// How a program of ours reaches the node.
+    pub(crate) fn options(&self) -> BitcoindOptions {
+        self.node.options()
     }
 
     pub(crate) fn tip(&self) -> (u32, BlockHash) {
@@ -56,12 +63,16 @@ impl Chain {
 
     /// Whether the node would take it, into its mempool and so into a block; why not.
     pub(crate) fn would_take(&self, transaction: &Transaction) -> Result<(), String> {
-        let asked = self.node.call("testmempoolaccept", json!([[serialize_hex(transaction)]]));
-        let answer: Value = self.runtime.block_on(asked);
+        let answer: Value = self.ask("testmempoolaccept", json!([[serialize_hex(transaction)]]));
         if answer[0]["allowed"] == true { Ok(()) } else { Err(answer.to_string()) }
     }
 
-    fn ask(&self, method: &'static str, params: Value) -> String {
+    /// The transactions that wait for a block.
+    pub(crate) fn waiting(&self) -> Vec<Txid> {
+        self.ask("getrawmempool", json!([]))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> T {
         self.runtime.block_on(self.node.call(method, params))
     }
 }

@@ -1,7 +1,8 @@
 //! Our transport, messages and holder against LDK, a Lightning node that we did not write, on a Bitcoin Core node.
 //!
 //! Both run in this process and on no clock of their own: bytes are carried between them by hand, so that each message can be lost.
-//! Whatever either broadcasts goes to a real node, which has to take it.
+//! Whatever either broadcasts goes to a real node, which has to take it. In [`program`] it is our whole node, and both have clocks
+//! and sockets.
 
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(
@@ -23,6 +24,7 @@ mod messages;
 mod node;
 mod opening;
 mod payments;
+mod program;
 mod random;
 mod us;
 mod world;

@@ -14,7 +14,7 @@ use lightning::chain::chainmonitor::{ChainMonitor, Persist};
 use lightning::chain::channelmonitor::{Balance, ChannelMonitor, ChannelMonitorUpdate};
 use lightning::chain::{BestBlock, ChannelMonitorUpdateStatus, Filter, Listen};
 use lightning::events::bump_transaction::BumpTransactionEvent;
-use lightning::events::{ClosureReason, Event, EventsProvider};
+use lightning::events::{ClosureReason, Event, EventsProvider, PaymentFailureReason};
 use lightning::ln::channel_state::ChannelDetails;
 use lightning::ln::channelmanager::{ChainParameters, ChannelManager, PaymentId, RecipientOnionFields};
 use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler, PeerManager, SocketDescriptor};
@@ -185,21 +185,22 @@ type Channels = ChannelManager<
     Arc<Log>,
 >;
 
-type Peers = PeerManager<
-    Socket,
+type Peers<D> = PeerManager<
+    D,
     Arc<Channels>,
     IgnoringMessageHandler,
     IgnoringMessageHandler,
     Arc<Log>,
     IgnoringMessageHandler,
     Arc<KeysManager>,
-    IgnoringMessageHandler,
+    Arc<Monitors>,
 >;
 
-pub(crate) struct Ldk {
+/// `D` is its end of a connection: one in the hand of the test, if nothing else is said.
+pub(crate) struct Ldk<D: SocketDescriptor = Socket> {
     pub(crate) id: PublicKey,
     pub(crate) channels: Arc<Channels>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers<D>>,
     pub(crate) fees: Arc<Fees>,
     monitors: Arc<Monitors>,
     keys: Arc<KeysManager>,
@@ -210,6 +211,8 @@ pub(crate) struct Ldk {
     pub(crate) spendable: Vec<SpendableOutputDescriptor>,
     /// What became of its payments: the preimage, or nothing.
     pub(crate) paid: Vec<(PaymentHash, Option<PaymentPreimage>)>,
+    /// Why those failed that did.
+    pub(crate) failures: Vec<PaymentFailureReason>,
 }
 
 impl Parts {
@@ -230,7 +233,9 @@ impl Ldk {
         let parts = Parts::new(8, rate, Level::Debug);
         Self::with(parts, Arc::new(Unstored), best_block, has_anchors)
     }
+}
 
+impl<D: SocketDescriptor> Ldk<D> {
     /// A node of these parts that stores its monitors so.
     pub(crate) fn with(parts: Parts, persister: Arc<Persister>, best_block: BestBlock, has_anchors: bool) -> Self {
         let Parts { keys, fees, outbox, log } = parts;
@@ -268,11 +273,13 @@ impl Ldk {
             route_handler: IgnoringMessageHandler {},
             onion_message_handler: IgnoringMessageHandler {},
             custom_message_handler: IgnoringMessageHandler {},
-            send_only_message_handler: IgnoringMessageHandler {},
+            // Backups for its peers to keep.
+            send_only_message_handler: monitors.clone(),
         };
-        let peers = PeerManager::new(handlers, 1, &[9; 32], log, keys.clone());
+        let peers = Arc::new(PeerManager::new(handlers, 1, &[9; 32], log, keys.clone()));
         let id = keys.get_node_id(Recipient::Node).unwrap();
-        Self { id, channels, peers, fees, monitors, keys, outbox, closed: vec![], spendable: vec![], paid: vec![] }
+        let (closed, spendable, paid, failures) = (vec![], vec![], vec![], vec![]);
+        Self { id, channels, peers, fees, monitors, keys, outbox, closed, spendable, paid, failures }
     }
 
     /// Its one channel with us.
@@ -324,7 +331,10 @@ impl Ldk {
                 Event::PaymentSent { payment_hash, payment_preimage, .. } => {
                     self.paid.push((payment_hash, Some(payment_preimage)));
                 }
-                Event::PaymentFailed { payment_hash, .. } => self.paid.push((payment_hash.unwrap(), None)),
+                Event::PaymentFailed { payment_hash, reason, .. } => {
+                    self.paid.push((payment_hash.unwrap(), None));
+                    self.failures.extend(reason);
+                }
                 Event::PaymentPathSuccessful { .. }
                 | Event::PaymentPathFailed { .. }
                 | Event::HTLCHandlingFailed { .. }

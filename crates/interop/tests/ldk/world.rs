@@ -8,6 +8,7 @@ use bitcoin::{Amount, Transaction, Txid};
 use lightning::chain::BestBlock;
 use lightning::events::Event;
 use lightning::ln::channel_state::ChannelDetails;
+use lightning::ln::peer_handler::SocketDescriptor;
 use rillpay_channel::Code;
 use rillpay_channel::revocable::holder::{Holder, Reaction};
 use rillpay_transport::{Endpoint, EphemeralKey, NodeKey};
@@ -192,7 +193,7 @@ impl<'c> World<'c> {
         let mut happened = false;
         for event in self.ldk.attend() {
             happened = true;
-            self.fund_for_ldk(event);
+            fund(&self.ldk, self.chain, event);
         }
         self.ldk.peers.process_events();
         happened |= self.broadcast();
@@ -271,8 +272,8 @@ impl<'c> World<'c> {
                 self.complaints.push(format!("error: {:?}", error.text()));
                 self.hear(&message);
             }
-            // For those who route.
-            Message::ChannelUpdate(_) | Message::GossipTimestampFilter(_) => {}
+            // For those who route, and for those who keep backups: it asks nobody whether they do.
+            Message::ChannelUpdate(_) | Message::GossipTimestampFilter(_) | Message::PeerStorage(_) => {}
             Message::Pong(_) => {}
             _ => self.hear(&message),
         }
@@ -290,21 +291,6 @@ impl<'c> World<'c> {
     }
 
     // ---- chain ----
-
-    fn fund_for_ldk(&mut self, event: Event) {
-        let Event::FundingGenerationReady {
-            temporary_channel_id: id,
-            counterparty_node_id: us,
-            channel_value_satoshis: value,
-            output_script,
-            ..
-        } = event
-        else {
-            panic!("{event:?}")
-        };
-        let funding = self.chain.pay(&output_script, Amount::from_sat(value));
-        self.ldk.channels.funding_transaction_generated(id, us, funding).unwrap();
-    }
 
     fn broadcast(&mut self) -> bool {
         let theirs = self.ldk.broadcasts().into_iter().map(|transaction| (Who::Ldk, transaction));
@@ -376,6 +362,22 @@ impl<'c> World<'c> {
         let commitment = self.us.holder().commitment(&self.us.keys).unwrap();
         assert_eq!(self.chain.would_take(&commitment), Ok(()));
     }
+}
+
+/// Pays for a channel that LDK opens.
+pub(crate) fn fund<D: SocketDescriptor>(ldk: &Ldk<D>, chain: &Chain, event: Event) {
+    let Event::FundingGenerationReady {
+        temporary_channel_id: id,
+        counterparty_node_id: us,
+        channel_value_satoshis: value,
+        output_script,
+        ..
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    let funding = chain.pay(&output_script, Amount::from_sat(value));
+    ldk.channels.funding_transaction_generated(id, us, funding).unwrap();
 }
 
 pub(crate) fn ping(num_pong_bytes: u16, ignored: usize) -> Ping {
