@@ -90,6 +90,8 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Arc<Mutex<Option<Connection>>>,
+    /// Whose turn it is, in the order in which they asked: threads alone come to `db` in any order.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Told of new letters, where there is a tower.
     outbox: Option<Arc<Notify>>,
 }
@@ -111,7 +113,7 @@ impl Store {
         }
         db.execute_batch(SHELF)?;
         db.execute_batch(outbox::TABLE)?;
-        Ok(Self { db: Arc::new(Mutex::new(Some(db))), outbox: None })
+        Ok(Self { db: Arc::new(Mutex::new(Some(db))), turn: Arc::default(), outbox: None })
     }
 
     /// Keeps what is revoked for a watchtower from now on, or does not.
@@ -127,13 +129,20 @@ impl Store {
         }
     }
 
-    /// Waits for the disk away from the async threads.
+    /// Waits for the disk away from the async threads. Work that has begun is done also where nobody waits for it any more, and before
+    /// whatever is asked for later.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        let joined = tokio::task::spawn_blocking(move || store.now(work)).await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = store.now(work);
+            drop(turn);
+            done
+        });
+        let joined = working.await;
         joined.unwrap_or_else(|_| Err(StoreError::Failed("the work broke off".to_owned())))
     }
 
@@ -438,6 +447,10 @@ fn key_of(bytes: &[u8]) -> Result<PublicKey, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Poll;
+
     use rillpay_channel::Msat;
     use rillpay_channel::bitcoin::FeeRate;
     use rillpay_channel::bitcoin::hashes::{Hash, sha256};
@@ -469,6 +482,25 @@ mod tests {
         assert_eq!((stored.version, stored.held, stored.since), (2, vec![2], 7), "what was refused changed nothing");
         other.set_over(0).await.unwrap();
         assert!(one.channels().unwrap().is_empty());
+    }
+
+    /// A connection that ends takes whoever waits for a write along, and not the write: the next one to ask has to see it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_begun_is_done_before_what_comes_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("node.sqlite")).unwrap();
+        let last = Arc::new(AtomicU32::new(0));
+        for n in 1..1_000 {
+            let (writes, reads) = (Arc::clone(&last), Arc::clone(&last));
+            let mut write = Box::pin(store.run(move |_| {
+                writes.store(n, Ordering::SeqCst);
+                Ok(())
+            }));
+            // Begun, and given up.
+            poll_fn(|context| Poll::Ready(write.as_mut().poll(context).is_ready())).await;
+            drop(write);
+            assert_eq!(store.run(move |_| Ok(reads.load(Ordering::SeqCst))).await.unwrap(), n);
+        }
     }
 
     #[tokio::test]
