@@ -100,10 +100,15 @@ impl<'c> Meeting<'c> {
         meeting
     }
 
-    /// A channel that both can use. The opener calls, too.
+    /// A channel that both can use. The opener has called, too.
     fn open(chain: &'c Chain, opener: Who) -> Self {
+        Self::open_over(chain, opener, opener)
+    }
+
+    /// A channel that both can use, over a connection that `caller` made.
+    fn open_over(chain: &'c Chain, opener: Who, caller: Who) -> Self {
         let mut meeting = Self::new(chain, opener);
-        meeting.connect(opener);
+        meeting.connect(caller);
         let (us, them) = (meeting.node.id(), meeting.ldk.id);
         match opener {
             Who::Us => {
