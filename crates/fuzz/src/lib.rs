@@ -6,7 +6,7 @@
 //! | [`wallet()`] | a wallet's record | no panic, what is read is written the same |
 //! | [`texts()`] | words, addresses, fee estimates, codes | the same, and bounds |
 //! | [`restore()`] | damage to the stores of both sides, and what happened to them before | no panic, nothing is taken that does not verify |
-//! | [`two_way()`] | what happens to two holders of a two-way channel | they agree or the chain decides; nobody who keeps to the rules is short of more than fees |
+//! | [`two_way()`] | what happens to two holders of a two-way channel, and to a chain | they agree or the chain decides; nobody who keeps to the rules is short of more than fees |
 //! | [`actions`] | what happens to one payer and one payee: [`Action`]s | the invariants of [`World`], after every action and at the end |
 //!
 //! libFuzzer drives them in the `fuzz` folder of the repository (nightly Rust), [`drive()`] drives them on stable Rust for
@@ -41,7 +41,7 @@ mod run;
 mod server;
 mod setup;
 mod texts;
-mod together;
+#[cfg(not(target_arch = "wasm32"))]
 mod two_way;
 mod values;
 mod world;
@@ -58,5 +58,6 @@ pub use restore::restore;
 pub use run::{actions, play, play_on_bad_disk};
 pub use setup::Setup;
 pub use texts::{texts, wallet};
+#[cfg(not(target_arch = "wasm32"))]
 pub use two_way::two_way;
 pub use world::World;

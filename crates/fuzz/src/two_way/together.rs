@@ -1,4 +1,4 @@
-//! A funding that both holders of [`two_way`](crate::two_way()) put coins into.
+//! A funding that both holders of [`two_way`](super::two_way()) put coins into.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::ecdsa::Signature;
@@ -55,8 +55,16 @@ fn signed(who: usize, keys: &BaseKeys, unsigned: Unsigned) -> Step {
     unsigned.signed(keys, witnesses).unwrap()
 }
 
+/// The coins that both bring along.
+pub(super) fn coins(amount: Amount) -> impl Iterator<Item = (OutPoint, TxOut)> {
+    let coins = [0, 1].into_iter().flat_map(move |who| stake(who, amount).coins);
+    coins.map(|Coin { transaction, vout, .. }| {
+        (OutPoint { txid: transaction.compute_txid(), vout }, transaction.output[0].clone())
+    })
+}
+
 /// The first decisions of both, of a channel into which each puts `amount`.
-pub(crate) fn open([ours, theirs]: [Terms; 2], keys: [&BaseKeys; 2], amount: Amount, rate: FeeRate) -> [Step; 2] {
+pub(super) fn open([ours, theirs]: [Terms; 2], keys: [&BaseKeys; 2], amount: Amount, rate: FeeRate) -> [Step; 2] {
     let rates = Rates { funding: rate, commitments: rate };
     let (proposal, asked) = Proposal::new(ours, keys[0], setting(0), stake(0, amount), rates).unwrap();
     let Message::OpenChannel2(asked) = asked else { unreachable!() };
