@@ -31,7 +31,7 @@ use rillpay_wire::types::OnionPacket;
 
 use crate::input::Input;
 use chain::Chain;
-use side::Side;
+use side::{Commitment, Side};
 
 const CAPACITY: Amount = Amount::from_sat(1_000_000);
 /// Payments under way at once.
@@ -238,9 +238,12 @@ impl World {
             12 => self.settle(),
             13..=16 => self.deliver(who),
             17 | 18 => self.run(),
+            // It may take a while until they are connected again.
             19 => {
                 self.cut();
-                self.connect();
+                if who == 0 {
+                    self.connect();
+                }
             }
             20 => {
                 self.kill(who);
@@ -263,12 +266,15 @@ impl World {
                 3 | 5 => {
                     let nth = i.u8();
                     let side = &mut self.sides[who];
-                    // A copy may have nothing that it could play.
-                    let at = usize::from(nth).checked_rem(side.commitments.len());
-                    if let Some(old) = at.and_then(|at| side.commitments.values().nth(at)) {
-                        (side.cheats, side.idle) = (true, None);
+                    // One with payments in it, if there is one and the bytes say so; a copy may have none at all.
+                    let has_payments = |one: &&Commitment| !one.state.htlcs.is_empty();
+                    let with: Vec<_> = side.commitments.values().filter(has_payments).collect();
+                    let all: Vec<_> = side.commitments.values().collect();
+                    let from = if nth & 0x40 == 0 || with.is_empty() { all } else { with };
+                    if let Some(at) = usize::from(nth & 0x3f).checked_rem(from.len()) {
                         // Perhaps to a miner alone: nobody sees it before it is in a block.
-                        self.chain.broadcast(&old.transaction, who, nth & 0x80 == 0).unwrap();
+                        self.chain.broadcast(&from[at].transaction, who, nth & 0x80 == 0).unwrap();
+                        (side.cheats, side.idle) = (true, None);
                     }
                 }
                 4 => {
@@ -382,7 +388,10 @@ impl World {
         }
     }
 
+    /// Both look at the chain before they talk: one of them may just have started.
     fn connect(&mut self) {
+        self.watch();
+        self.cut();
         for who in [0, 1] {
             self.decide(who, |side| side.holder.connected(side.keys, true));
         }
