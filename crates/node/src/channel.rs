@@ -77,7 +77,8 @@ pub(crate) struct Lifted {
     pub(crate) commitment: Txid,
     /// The height at which it, or the newest child, was broadcast.
     pub(crate) since: u32,
-    pub(crate) child: Option<Txid>,
+    /// The newest child, and what it pays.
+    pub(crate) child: Option<(Transaction, Amount)>,
 }
 
 impl Lifted {

@@ -69,7 +69,7 @@ pub(crate) async fn take(node: &Arc<Shared>, channel: &Channel, spent: Spent, ti
             _ => tracing::info!(%channel, %txid, ?spending, "the funding is spent"),
         }
     }
-    if goes_on {
+    if goes_on || is_new {
         // What can be taken is taken even where the disk is full.
         if let Err(error) = channel.act(node, |holder, keys| holder.funding_spent(keys, &transaction)).await {
             tracing::error!(channel = %channel.id, %error, "the end of a channel is not stored");
@@ -82,6 +82,8 @@ pub(crate) async fn take(node: &Arc<Shared>, channel: &Channel, spent: Spent, ti
     }
     if !spent.status.is_confirmed() {
         lift::lift(node, channel, &on_chain, &transaction, tip).await?;
+    } else if spent.status.confirmations(tip) >= BURIED {
+        lift::let_go(node, channel).await?;
     }
 
     let (target, patience) = urgency(spending);
@@ -125,7 +127,6 @@ pub(crate) async fn take(node: &Arc<Shared>, channel: &Channel, spent: Spent, ti
     }
     if is_over {
         tracing::info!(channel = %channel.id, "nothing is left to be done about this channel");
-        lift::let_go(node, channel).await?;
         return node.finish(channel, &followed).await;
     }
     // Nobody who cheats is to be saved by an estimate that is missing.

@@ -5,7 +5,7 @@
 //! begins where that stands.
 
 use rillpay_chain::Outspend;
-use rillpay_channel::bitcoin::{Transaction, Txid, Weight};
+use rillpay_channel::bitcoin::{Amount, Transaction, Txid, Weight};
 use rillpay_channel::fee::Replaced;
 use rillpay_channel::revocable::holder::{OnChain, Spending};
 use rillpay_wallet::Code as WalletCode;
@@ -37,13 +37,22 @@ pub(crate) async fn lift(
         Outspend::Spent(by) => node.chain.transaction(&by.txid).await?.map(|info| (by.txid, info.fee, info.weight)),
         Outspend::Unspent => None,
     };
-    let child = waiting.map(|(_, fee, weight)| (fee, Weight::from_wu(weight)));
+    // One that the network has refused so far counts as well: another one would only hold other coins.
+    let child = match (waiting, &before.child) {
+        (Some((_, fee, weight)), _) => Some((fee, Weight::from_wu(weight))),
+        (None, made) => made.as_ref().map(|(child, fee)| (*fee, child.weight())),
+    };
     let waited = tip.saturating_sub(before.since);
     let estimate = node.rate(TARGET).await?.max(MIN_FEE_RATE);
-    let next = lift.next(child, (waited, TARGET.into()), (estimate, MAX_FEE_RATE), tip);
-    let Some(rate) = next else { return Ok(()) };
+    let Some(rate) = lift.next(child, (waited, TARGET.into()), (estimate, MAX_FEE_RATE), tip) else {
+        return match before.child.filter(|_| waiting.is_none()) {
+            Some((child, _)) => hand_over(node, channel, commitment, &child).await,
+            None => Ok(()),
+        };
+    };
 
-    let replaced: Vec<Txid> = before.child.into_iter().chain(waiting.map(|(txid, ..)| txid)).collect();
+    let made = before.child.map(|(child, _)| child.compute_txid());
+    let replaced: Vec<Txid> = made.into_iter().chain(waiting.map(|(txid, ..)| txid)).collect();
     let fee = match child {
         Some((fee, weight)) => lift.fee(rate).and_replacing(Replaced::NOTHING.and(fee, weight, true)),
         None => lift.fee(rate),
@@ -59,17 +68,27 @@ pub(crate) async fn lift(
         }
         Err(error) => return Err(error),
     };
-    let txid = child.compute_txid();
+    let pays = fee.of(u64::try_from(child.vsize()).unwrap_or(u64::MAX)).unwrap_or(Amount::MAX_MONEY);
+    tracing::info!(channel = %channel.id, txid = %child.compute_txid(), %rate, "raising the fee of a commitment");
     channel
         .look(node, |_, sight| {
-            sight.lifted = Some(Lifted { child: Some(txid), ..Lifted::new(parent, tip) });
+            sight.lifted = Some(Lifted { child: Some((child.clone(), pays)), ..Lifted::new(parent, tip) });
             Ok(())
         })
         .await?;
-    // Where the commitment waits already this is as if the child came alone.
-    let sent = node.chain.broadcast_package(commitment, &child).await;
-    if refusal(&child, sent)?.is_none() {
-        tracing::info!(channel = %channel.id, %txid, %rate, "raising the fee of a commitment");
+    hand_over(node, channel, commitment, &child).await
+}
+
+/// Where the commitment waits already this is as if the child came alone.
+async fn hand_over(
+    node: &Shared,
+    channel: &Channel,
+    commitment: &Transaction,
+    child: &Transaction,
+) -> Result<(), Error> {
+    let sent = node.chain.broadcast_package(commitment, child).await;
+    if refusal(child, sent)?.is_none() {
+        tracing::debug!(channel = %channel.id, "a commitment waits with its child");
     }
     Ok(())
 }
@@ -88,8 +107,8 @@ pub(crate) async fn into_mempool(
 /// What was held for a commitment that has lost, or is buried, is free again.
 pub(crate) async fn let_go(node: &Shared, channel: &Channel) -> Result<(), Error> {
     let lifted = channel.look(node, |_, sight| Ok(sight.lifted.clone())).await?;
-    if let Some(child) = lifted.and_then(|lifted| lifted.child) {
-        node.purse.let_go(node.store.as_ref(), &child).await?;
+    if let Some((child, _)) = lifted.and_then(|lifted| lifted.child) {
+        node.purse.let_go(node.store.as_ref(), &child.compute_txid()).await?;
     }
     channel
         .look(node, |_, sight| {

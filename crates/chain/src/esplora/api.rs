@@ -168,7 +168,7 @@ impl Http {
     pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
         let [parent, child] = package.map(serialize_hex);
         let text = format!("[\"{parent}\",\"{child}\"]");
-        let answer = self.post("/txs/package", text, PAGE).await?;
+        let answer = self.post("/txs/package", text, SMALL).await?;
         match answer.status {
             OK => {
                 json::<PackageVerdict>(&answer.body)?.judge(package)?;

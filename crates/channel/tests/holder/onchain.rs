@@ -214,7 +214,7 @@ fn who_lost_everything_still_gets_its_balance() {
 /// that shows it, wherever a reorganisation takes that.
 #[test]
 fn a_spend_from_the_future_tells_of_a_loss() {
-    for owner in [HITESH, IRENE] {
+    for (owner, has_failed) in [(HITESH, false), (IRENE, false), (IRENE, true)] {
         let mut pair = Pair::open(500_000_000);
         let before = pair.sides[HITESH].stored.clone();
         for _ in 0..2 {
@@ -226,10 +226,14 @@ fn a_spend_from_the_future_tells_of_a_loss() {
         pair.sides[HITESH].stored = before;
         pair.kill(HITESH);
         commitment(&pair.sides[HITESH]);
+        if has_failed {
+            let why = rillpay_channel::Error::new(Code::Unavailable, "enough");
+            pair.act(HITESH, |side| side.holder.fail(&side.keys, &why)).unwrap();
+        }
         pair.act(HITESH, |side| side.holder.funding_spent(&side.keys, &spend)).unwrap();
         pair.kill(HITESH);
         let hitesh = &pair.sides[HITESH];
-        assert_eq!(hitesh.ended(), Some(&End::Spent));
+        assert_eq!(hitesh.ended(), Some(if has_failed { &End::Failed } else { &End::Spent }));
         assert_eq!(hitesh.holder.commitment(&hitesh.keys).unwrap_err().code(), Code::Unavailable);
     }
 }

@@ -200,35 +200,28 @@ impl World {
         let side = &self.sides[who];
         let number = side.holder.channel().obscuring().read(commitment).unwrap();
         let key = side.keys.htlc_at(&side.keys.seed.point(number).unwrap()).unwrap();
-        let mut merged = BTreeMap::<_, Vec<_>>::new();
+        let is_ours = |by: &Seen<'_>| by.height.is_some() || by.is_by(who);
+        let is_taken = |output: &OutPoint| self.chain.spender_seen(output, who).as_ref().is_some_and(is_ours);
+        let has_anchors = side.holder.channel().channel_type.has_anchors();
         for stage in view.second_stages() {
             let transaction = &stage.transaction.transaction;
-            let is_ours = |by: &Seen<'_>| by.height.is_some() || by.is_by(who);
-            if self.chain.spender_seen(&transaction.input[0].previous_output, who).as_ref().is_some_and(is_ours) {
+            if is_taken(&transaction.input[0].previous_output) {
                 continue;
             }
             // With anchors a block after the commitment.
-            let has_anchors = side.holder.channel().channel_type.has_anchors();
             let lock = transaction.lock_time.to_consensus_u32();
             if (has_anchors && made.is_none()) || lock > self.chain.tip() {
                 found.wait(lock.max(made.unwrap_or(0)));
                 continue;
             }
             found.wanted.push(stage.transaction.finish(&key, &stage.theirs, stage.preimage).unwrap());
-            if side.cheats && has_anchors {
-                merged.entry(lock).or_default().push(stage);
-            }
         }
-        for stages in merged.values().filter(|stages| stages.len() > 1) {
-            let mut all = stages[0].transaction.transaction.clone();
-            for stage in &stages[1..] {
-                all.input.extend(stage.transaction.transaction.input.iter().cloned());
-                all.output.extend(stage.transaction.transaction.output.iter().cloned());
+        if side.cheats && made.is_some() {
+            for stages in view.second(self.chain.tip(), |output| !is_taken(output)) {
+                let mut merged = stages.transaction();
+                stages.sign(&mut merged).unwrap();
+                found.wanted.extend((merged.input.len() > 1).then_some(merged));
             }
-            for (index, stage) in stages.iter().enumerate() {
-                stage.transaction.sign_in(&mut all, index, &key, &stage.theirs, stage.preimage).unwrap();
-            }
-            found.wanted.push(all);
         }
     }
 

@@ -88,6 +88,39 @@ async fn a_child_lifts_a_commitment_as_fees_rise() {
     pair.nodes[HITESH].stop().await;
 }
 
+/// A backend that takes neither the commitment nor both together is offered the same child again, and a dearer one after some blocks:
+/// each one that is made holds coins and an address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_nobody_takes_is_not_made_anew_each_time() {
+    let pair = Pair::open().await;
+    let weather = Weather::over(pair.chain.clone(), 20);
+    for node in &pair.nodes {
+        node.stop().await;
+    }
+    let irene = Node::start(Options::new(pair.folders[IRENE].path()), Arc::clone(&weather) as Arc<dyn Chain>);
+    let irene = irene.await.unwrap();
+    weather.is_full.store(true, Ordering::Relaxed);
+    irene.close(&pair.channel, true).await.unwrap();
+    let elsewhere = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([7; 20]));
+    let offered = || weather.children.lock().unwrap().clone();
+    while offered().len() < 5 {
+        pair.chain.send(&elsewhere, btc(1) / 100).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let first = offered()[0];
+    assert!(offered().iter().all(|child| *child == first));
+    pair.mine_until(12, "a dearer one", || async { offered().last() != Some(&first) }).await;
+    let dearer = *offered().last().unwrap();
+    assert_eq!(pair.chain.mempool_len().unwrap(), 0);
+
+    weather.is_full.store(false, Ordering::Relaxed);
+    pair.mine_until(2, "it is in a block", || async {
+        pair.chain.status(&dearer).await.unwrap().is_some_and(|s| s.is_confirmed())
+    })
+    .await;
+    irene.stop().await;
+}
+
 /// The counterparty's commitment wins against ours and its child: what the child would have brought along is free again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_whose_commitment_lost_holds_nothing() {

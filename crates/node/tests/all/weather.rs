@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rillpay_chain::{Chain, ChainError, Change, FeeEstimates, Outspend, ScriptHash, Status, Tip, TxInfo, Utxo};
+use rillpay_chain::{
+    Chain, ChainError, Change, FeeEstimates, Outspend, Reason, Refusal, ScriptHash, Status, Tip, TxInfo, Utxo,
+};
 use rillpay_channel::bitcoin::block::Header;
 use rillpay_channel::bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, Script, Transaction, Txid};
 use rillpay_node::{Node, Options};
@@ -21,6 +23,10 @@ pub(crate) struct Weather {
     chain: Arc<dyn Chain>,
     pub(crate) sat_per_vb: AtomicU32,
     pub(crate) is_away: AtomicBool,
+    /// Nothing is taken, and packages are unknown.
+    pub(crate) is_full: AtomicBool,
+    /// The children that were handed over together with their parents.
+    pub(crate) children: Mutex<Vec<Txid>>,
     followed: Mutex<HashSet<ScriptHash>>,
 }
 
@@ -30,6 +36,8 @@ impl Weather {
             chain: Arc::new(chain),
             sat_per_vb: sat_per_vb.into(),
             is_away: false.into(),
+            is_full: false.into(),
+            children: Mutex::default(),
             followed: Mutex::default(),
         })
     }
@@ -90,7 +98,15 @@ impl Chain for Weather {
         self.here().map(|_| FeeEstimates::new(FeeRate::BROADCAST_MIN, [(1, rate), (144, rate)]))
     }
     async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(Refusal::plain(Reason::FeeTooLow).into());
+        }
         self.here()?.broadcast(tx).await
+    }
+    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+        self.children.lock().unwrap().push(child.compute_txid());
+        self.broadcast(parent).await?;
+        self.broadcast(child).await.map(drop)
     }
     fn changes(&self) -> watch::Receiver<Change> {
         self.chain.changes()

@@ -16,6 +16,7 @@ use crate::revocable::holder::draft::Draft;
 use crate::revocable::holder::state::{End, Link};
 use crate::revocable::holder::terms::check_script;
 use crate::revocable::holder::update::parse;
+use crate::spend::sum;
 
 /// What the witness of the funding adds to a closing transaction (BOLT 3, Appendix A).
 const WITNESS_WEIGHT: u64 = 224;
@@ -185,6 +186,13 @@ impl Draft<'_> {
             self.offer_fee(fee)?;
         }
         let transaction = self.state.ledger.channel().finish(&signed, own, &self.keys.funding, &signature)?;
+        if let Some(End::Closed(before)) = &self.state.end
+            && sum(transaction.output.iter().map(|output| output.value))?
+                >= sum(before.output.iter().map(|output| output.value))?
+        {
+            // Agreed on once more, after a broken connection: what pays the miners most is broadcast.
+            return Ok(());
+        }
         self.state.end = Some(End::Closed(transaction.clone()));
         self.durable = true;
         self.effects.push(Effect::Broadcast(transaction.clone()));

@@ -129,13 +129,16 @@ impl<'k> Draft<'k> {
 
     /// The counterparty spent the funding: with its commitment, or with a closing transaction whose last word did not reach us.
     pub(super) fn funding_spent(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        if !self.state.is_copy && self.state.is_beyond(self.keys, transaction)? {
+            // A reorganisation may take it back: ours may be revoked then, and must not follow.
+            self.state.is_copy = true;
+            self.durable = true;
+        }
         if self.state.end.is_some() {
             return Ok(());
         }
         let is_commitment = self.state.ledger.channel().obscuring().read(transaction).is_some();
         let end = if is_commitment { End::Spent } else { End::Closed(transaction.clone()) };
-        // A reorganisation may take it back: ours may be revoked then, and must not follow.
-        self.state.is_copy |= self.state.is_beyond(self.keys, transaction)?;
         self.state.end = Some(end.clone());
         self.durable = true;
         self.send(ErrorMessage::new(self.state.id, "the funding was spent"));

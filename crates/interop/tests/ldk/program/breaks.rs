@@ -47,8 +47,8 @@ fn either_calls_and_takes_up_what_broke_off() {
 fn both_call_at_once() {
     let chain = Chain::start();
     let mut meeting = Meeting::open(&chain, Who::Us);
-    meeting.connect(Who::Ldk);
-    meeting.until("one connection is left", Meeting::is_open);
+    let second = meeting.ldk_calls();
+    meeting.until("one connection is left", |meeting| second.is_finished() && meeting.is_open());
     meeting.ldk_offers([1; 32]);
     meeting.comes_back([1; 32]);
 }

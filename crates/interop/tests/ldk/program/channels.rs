@@ -82,7 +82,8 @@ fn we_close_alone() {
 fn ldk_closes_alone() {
     let chain = Chain::start();
     for opener in BOTH {
-        let mut meeting = Meeting::open(&chain, opener);
+        // Our node calls nobody who has called it.
+        let mut meeting = Meeting::open_over(&chain, opener, Who::Ldk);
         let (before, id, us) = (meeting.on_chain(), meeting.ldk_id(), meeting.node.id());
         // Not connected: otherwise ours might be mined. In one case our node sleeps through it all.
         let sleeps = opener == Who::Ldk;

@@ -25,6 +25,7 @@ use rillpay_node::{ChannelInfo, Node, Options, PeerAddress, Policy};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::chain::Chain;
 use crate::node::{Ldk, Parts, Unstored};
@@ -204,12 +205,17 @@ impl<'c> Meeting<'c> {
                 self.during(async move { node.connect(&to).await }).unwrap();
             }
             Who::Ldk => {
-                let (peers, us, at) = (self.ldk.peers.clone(), self.node.id(), self.node.address().unwrap());
-                let called = self.runtime.block_on(connect_outbound(peers, us, at));
-                self.runtime.spawn(called.expect("our node takes calls"));
+                self.ldk_calls();
             }
         }
         self.until("both are connected", |meeting| meeting.are_connected());
+    }
+
+    /// Ends with the connection.
+    fn ldk_calls(&self) -> JoinHandle<()> {
+        let (peers, us, at) = (self.ldk.peers.clone(), self.node.id(), self.node.address().unwrap());
+        let called = self.runtime.block_on(connect_outbound(peers, us, at));
+        self.runtime.spawn(called.expect("our node takes calls"))
     }
 
     fn are_connected(&self) -> bool {
