@@ -17,7 +17,7 @@ const MISSING: i64 = -25;
 const REJECTED: i64 = -26;
 /// The chain has it.
 const CONFIRMED: i64 = -27;
-/// A node older than what it was asked for: it does not know the method, or knows it for tests alone.
+/// A node older than what it was asked for: it does not know the method, not all of it, or for tests alone.
 const UNKNOWN_METHOD: i64 = -32_601;
 const MISUSED: i64 = -1;
 
@@ -39,10 +39,9 @@ impl Node {
         }
     }
 
-    /// As [`Node::broadcast`], both together, but for the node's limit on fee rates (0.1 BTC/kvB); `false` where it is too old for
-    /// that.
+    /// As [`Node::broadcast`], both together; `false` where the node is too old for that.
     pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
-        let call = ("submitpackage", json!([package.map(serialize_hex)]));
+        let call = ("submitpackage", json!([package.map(serialize_hex), 0]));
         let [answer] = self.rpc.ask([call], Bound::SMALL).await?;
         match answer {
             Err(Said { code: UNKNOWN_METHOD | MISUSED, .. }) => Ok(false),
