@@ -126,6 +126,10 @@ test('a tab and the node pay each other both ways, over reloads and a restart of
     await page.locator('#payments li', { hasText: 'The cinema paid you 1,000 sat.' }).nth(1).waitFor();
     await shot('open');
     const [{ funding }] = (await node.ask('list')).channels;
+    const second = await browser.newPage();
+    await second.goto(page.url());
+    await second.getByText('open in another tab').waitFor({ timeout: 30_000 });
+    await second.close();
 
     // A payment that nobody waits for, and the page is gone in the middle of it: both sides agree afterwards.
     await state('open');

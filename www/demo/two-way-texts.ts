@@ -22,6 +22,7 @@ export interface Say {
   failed(error: unknown): string;
 }
 
+const isElsewhere = (error: unknown) => error instanceof Error && 'code' in error && error.code === 'another_tab';
 const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 const grouped = (amount: bigint, language: string) => amount.toLocaleString(language);
 
@@ -44,7 +45,7 @@ export const en: Say = {
   closed: (ours) => `Closed. ${grouped(ours, 'en')} sat less the mining fee’s share come to your wallet.`,
   closedAlone: (ours) => `Closed without the cinema. ${grouped(ours, 'en')} sat come to your wallet after a week.`,
   failed: (error) =>
-    codeOf(error) === 'another_tab' ? 'Your wallet or this page is open in another tab. Close that one, and reload.' : textOf(error),
+    isElsewhere(error) ? 'Your wallet or this page is open in another tab. Close that one, and reload.' : textOf(error),
 };
 
 export const zh: Say & { title: string; page: PageTexts } = {
@@ -87,5 +88,5 @@ export const zh: Say & { title: string; page: PageTexts } = {
   received: (amount) => `影院付给您 ${grouped(amount, 'zh-CN')} sat。`,
   closed: (ours) => `已关闭。${grouped(ours, 'zh-CN')} sat 扣除矿工费份额后进入您的钱包。`,
   closedAlone: (ours) => `已单独关闭。${grouped(ours, 'zh-CN')} sat 将在一周后进入您的钱包。`,
-  failed: (error) => (codeOf(error) === 'another_tab' ? '您的钱包或本页已在另一个标签页中打开。请关闭它，然后刷新。' : textOf(error)),
+  failed: (error) => (isElsewhere(error) ? '您的钱包或本页已在另一个标签页中打开。请关闭它，然后刷新。' : textOf(error)),
 };
