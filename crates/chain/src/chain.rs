@@ -118,16 +118,28 @@ pub trait Chain: Send + Sync {
     /// [`ChainError::Refused`] with the node's reason, otherwise [`ChainError::Unavailable`] when the verdict is unknown.
     async fn broadcast(&self, tx: &Transaction) -> Result<Txid, ChainError>;
 
-    /// Hands over a parent and a child that pays for both: `POST /txs/package`. A node that would refuse the parent by itself,
-    /// because its mempool is full of dearer ones, looks at what both pay together. Success means that the backend's mempool
-    /// holds both. One that knows of no packages gets one after the other, as here.
+    /// Hands over a parent and a child that pays for both, together where the backend can ([`Chain::submit_package`]), else one
+    /// after the other. Success means that the backend's mempool holds both.
     ///
     /// # Errors
     ///
     /// As [`Chain::broadcast`].
     async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+        if self.submit_package([parent, child]).await? {
+            return Ok(());
+        }
         self.broadcast(parent).await?;
         self.broadcast(child).await.map(drop)
+    }
+
+    /// Hands over a parent and its child together: `POST /txs/package`. A node that would refuse the parent by itself, because its
+    /// mempool is full of dearer ones, looks at what both pay. `false` where the backend knows of no packages: nothing was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::broadcast`].
+    async fn submit_package(&self, _: [&Transaction; 2]) -> Result<bool, ChainError> {
+        Ok(false)
     }
 
     /// The same chain, for the questions of visitors: they may ask for anything, and what that takes is not taken from whoever

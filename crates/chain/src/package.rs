@@ -11,8 +11,6 @@ use crate::{Refusal, verdict};
 const SUCCESS: &str = "success";
 /// What a node says of a transaction that it has not looked at because of the other one.
 const NOT_LOOKED_AT: &str = "package-not-validated";
-/// As much of a node's words as a log can bear.
-const LONGEST: usize = 300;
 
 /// A node's answer, as far as anybody here asks.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -43,8 +41,7 @@ impl PackageVerdict {
         }
         let error = |tx: &Transaction| self.results.get(&tx.compute_wtxid().to_string())?.error.as_deref();
         let found = package.into_iter().filter_map(error).find(|words| *words != NOT_LOOKED_AT);
-        let words = found.unwrap_or(&self.package_msg).chars().take(LONGEST);
-        Err(verdict::refusal(&words.map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()))
+        Err(verdict::refusal(&verdict::brief(found.unwrap_or(&self.package_msg))))
     }
 }
 
@@ -84,7 +81,7 @@ mod tests {
         assert_eq!(judged(failed, [None, Some("bad-txns-inputs-missingorspent")]), Err(Reason::MissingInputs));
         assert_eq!(judged("package-mempool-limits", [None, None]), Err(Reason::Other));
         let long = PackageVerdict { package_msg: "\n".repeat(9_000), ..PackageVerdict::default() };
-        assert_eq!(long.judge([&parent, &child]).unwrap_err().detail, " ".repeat(LONGEST));
+        assert_eq!(long.judge([&parent, &child]).unwrap_err().detail, " ".repeat(300));
         for verdict in [Ok(()), Err(Refusal::plain(Reason::FeeTooLow))] {
             assert_eq!(PackageVerdict::of(&verdict).judge([&parent, &child]), verdict);
         }

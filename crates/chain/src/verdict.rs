@@ -1,6 +1,11 @@
-//! A node's reasons not to take a transaction, from its own words.
+//! A node's words: its reasons not to take a transaction above all.
 
 use crate::{Reason, Refusal};
+
+/// Foreign words, cut to a length that a log can bear and without control characters.
+pub(crate) fn brief(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
 
 /// Reads a node's words: the reason, and after a comma or in brackets more of it.
 pub(crate) fn refusal(message: &str) -> Refusal {

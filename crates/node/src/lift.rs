@@ -46,7 +46,7 @@ pub(crate) async fn lift(
     let estimate = node.rate(TARGET).await?.max(MIN_FEE_RATE);
     let Some(rate) = lift.next(child, (waited, TARGET.into()), (estimate, MAX_FEE_RATE), tip) else {
         return match before.child.filter(|_| waiting.is_none()) {
-            Some((child, _)) => hand_over(node, channel, commitment, &child).await,
+            Some((child, _)) => hand_over(node, commitment, &child).await,
             None => Ok(()),
         };
     };
@@ -76,21 +76,12 @@ pub(crate) async fn lift(
             Ok(())
         })
         .await?;
-    hand_over(node, channel, commitment, &child).await
+    hand_over(node, commitment, &child).await
 }
 
 /// Where the commitment waits already this is as if the child came alone.
-async fn hand_over(
-    node: &Shared,
-    channel: &Channel,
-    commitment: &Transaction,
-    child: &Transaction,
-) -> Result<(), Error> {
-    let sent = node.chain.broadcast_package(commitment, child).await;
-    if refusal(child, sent)?.is_none() {
-        tracing::debug!(channel = %channel.id, "a commitment waits with its child");
-    }
-    Ok(())
+async fn hand_over(node: &Shared, commitment: &Transaction, child: &Transaction) -> Result<(), Error> {
+    refusal(child, node.chain.broadcast_package(commitment, child).await).map(drop)
 }
 
 /// A commitment that is too cheap for the network by itself goes there with its child.

@@ -40,7 +40,7 @@ impl Node {
     }
 
     /// As [`Node::broadcast`], both together; `false` where the node is too old for that.
-    pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
+    pub(super) async fn submit_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
         let call = ("submitpackage", json!([package.map(serialize_hex), 0]));
         let [answer] = self.rpc.ask([call], Bound::SMALL).await?;
         match answer {

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use super::node::{Node, value};
 use super::rpc::{Bound, Call};
-use super::trouble::{Trouble, brief};
+use super::trouble::Trouble;
 use crate::FeeEstimates;
+use crate::verdict::brief;
 
 /// The targets for which Esplora gives estimates that somebody asks for.
 const TARGETS: [u16; 6] = [1, 2, 3, 6, 144, 1008];

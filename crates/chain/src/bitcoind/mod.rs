@@ -243,15 +243,14 @@ impl Chain for BitcoindChain {
         }
     }
 
-    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+    async fn submit_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
         self.shared.view()?;
-        if !self.node().broadcast_package([parent, child]).await? {
-            self.broadcast(parent).await?;
-            return self.broadcast(child).await.map(drop);
+        let sent = self.node().submit_package(package).await?;
+        if sent {
+            // As with one.
+            let _ = self.shared.next_look().await;
         }
-        // As with one.
-        let _ = self.shared.next_look().await;
-        Ok(())
+        Ok(sent)
     }
 
     fn changes(&self) -> watch::Receiver<Change> {

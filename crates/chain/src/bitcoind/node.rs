@@ -18,7 +18,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::rpc::{Answer, BATCH, Bound, Call, Rpc, Said, read};
-use super::trouble::{Trouble, brief};
+use super::trouble::Trouble;
+use crate::verdict::brief;
 use crate::{BlockRef, Status};
 
 /// "No such block" or "no such transaction".

@@ -25,8 +25,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Auth;
-use super::trouble::{Trouble, brief};
+use super::trouble::Trouble;
 use crate::ChainError;
+use crate::verdict::brief;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);

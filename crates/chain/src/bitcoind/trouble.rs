@@ -80,8 +80,3 @@ impl From<Trouble> for ChainError {
         ChainError::Unfit { why, detail }
     }
 }
-
-/// Foreign words, cut to a length that a log can bear and without control characters.
-pub(crate) fn brief(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}

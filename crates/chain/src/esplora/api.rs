@@ -165,7 +165,7 @@ impl Http {
     }
 
     /// As [`Http::broadcast`], both together; `false` where the server knows of no packages.
-    pub(super) async fn broadcast_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
+    pub(super) async fn submit_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
         let [parent, child] = package.map(serialize_hex);
         let text = format!("[\"{parent}\",\"{child}\"]");
         let answer = self.post("/txs/package", text, SMALL).await?;

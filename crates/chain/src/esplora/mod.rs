@@ -377,12 +377,8 @@ impl Chain for EsploraChain {
         self.http().broadcast(tx).await
     }
 
-    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
-        if self.http().broadcast_package([parent, child]).await? {
-            return Ok(());
-        }
-        self.broadcast(parent).await?;
-        self.broadcast(child).await.map(drop)
+    async fn submit_package(&self, package: [&Transaction; 2]) -> Result<bool, ChainError> {
+        self.http().submit_package(package).await
     }
 
     fn for_visitors(&self) -> Option<Arc<dyn Chain>> {

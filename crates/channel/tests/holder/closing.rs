@@ -3,7 +3,8 @@
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::Code;
 use rillpay_channel::revocable::holder::{Effect, End};
-use rillpay_wire::Message;
+use rillpay_wire::messages::{ClosingSigned, Shutdown};
+use rillpay_wire::{Message, Payload};
 
 use crate::consensus::accepted;
 use crate::pair::{CAPACITY, HITESH, IRENE, Pair, rate, terms};
@@ -46,6 +47,23 @@ fn either_asks_and_the_opener_pays_the_fee() {
         let asked = rate.fee_wu(transaction.weight()).unwrap();
         assert!(fee >= asked && fee <= asked + Amount::from_sat(10), "{fee}, {asked}");
     }
+}
+
+/// After a break both say shutdown again, and agree again: at the commitment's rate, as what the opener had asked for is forgotten. What pays
+/// more stays.
+#[test]
+fn a_close_that_is_taken_up_again_replaces_no_dearer_one() {
+    let mut pair = Pair::open(500_000_000);
+    pair.act(HITESH, |side| side.holder.shutdown(&side.keys, FeeRate::from_sat_per_vb_u32(20))).unwrap();
+    pair.run();
+    let dear = closed(&pair);
+    pair.restart(HITESH);
+    pair.log.clear();
+    pair.run();
+    for kind in [Shutdown::KIND, ClosingSigned::KIND] {
+        assert!([HITESH, IRENE].iter().all(|who| pair.log.contains(&(*who, kind))), "{kind}");
+    }
+    assert_eq!(closed(&pair), dear);
 }
 
 #[test]

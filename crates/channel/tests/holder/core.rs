@@ -26,6 +26,15 @@ async fn refused(node: &Node, transaction: &Transaction, reason: &str) {
     assert!(error.contains(reason), "{error}");
 }
 
+/// So many blocks are one too few for its delay.
+async fn confirms_after(node: &Node, blocks: u32, transaction: &Transaction) {
+    node.mine(blocks).await;
+    refused(node, transaction, "non-BIP68-final").await;
+    node.mine(1).await;
+    send(node, transaction).await;
+    node.mine(1).await;
+}
+
 /// A node, and a channel on it with 5 of each, used by nobody yet.
 async fn open() -> (Node, Pair) {
     let node = Node::start().await;
@@ -160,11 +169,7 @@ async fn who_closes_honestly_waits_a_thousand_blocks() {
 
     let irene = pair.sides[IRENE].view(&closed);
     let mine = take(&irene.claims(&closed).unwrap());
-    node.mine(997).await;
-    refused(&node, &mine, "non-BIP68-final").await;
-    node.mine(1).await;
-    send(&node, &mine).await;
-    node.mine(1).await;
+    confirms_after(&node, 997, &mine).await;
     assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000));
 }
 
@@ -213,11 +218,7 @@ async fn payments_with_preimages_are_taken_together_and_the_fee_is_raised() {
     let mut claims = irene.claims(&success).unwrap();
     claims.extend(irene.claims(&commitment).unwrap());
     let mine = take(&claims);
-    node.mine(998).await;
-    refused(&node, &mine, "non-BIP68-final").await;
-    node.mine(1).await;
-    send(&node, &mine).await;
-    node.mine(1).await;
+    confirms_after(&node, 998, &mine).await;
     assert!(is_less_fees(on_chain(&node, &payout()).await, 700_000_000));
     let mut claims = hitesh.claims(&commitment).unwrap();
     claims.retain(|claim| is_there(&claim.outpoint()));
@@ -298,10 +299,6 @@ async fn payments_are_resolved_by_preimage_or_by_time() {
     let mut claims = hitesh.claims(&timeout).unwrap();
     claims.extend(hitesh.claims(&commitment).unwrap());
     let all = take(&claims);
-    node.mine(998).await;
-    refused(&node, &all, "non-BIP68-final").await;
-    node.mine(1).await;
-    send(&node, &all).await;
-    node.mine(1).await;
+    confirms_after(&node, 998, &all).await;
     assert!(is_less_fees(on_chain(&node, &payout()).await, 1_000_000_000 - 3_000));
 }

@@ -27,21 +27,30 @@ pub(crate) async fn lifted(chain: &dyn Chain, commitment: &Txid) -> Option<(Txid
     None
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_child_lifts_a_commitment_as_fees_rise() {
-    let pair = Pair::open().await;
-    let weather = Weather::over(pair.chain.clone(), 1);
+/// Both stop; the weather in which Irene comes back alone.
+async fn apart(pair: &Pair, sat_per_vb: u32) -> Arc<Weather> {
+    let weather = Weather::over(pair.chain.clone(), sat_per_vb);
     for node in &pair.nodes {
         node.stop().await;
     }
-    let folder = pair.folders[IRENE].path().to_owned();
-    let start = || async { Node::start(Options::new(&folder), Arc::clone(&weather) as Arc<dyn Chain>).await.unwrap() };
+    weather
+}
+
+async fn start(pair: &Pair, weather: &Arc<Weather>) -> Node {
+    let options = Options::new(pair.folders[IRENE].path());
+    Node::start(options, Arc::clone(weather) as Arc<dyn Chain>).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_lifts_a_commitment_as_fees_rise() {
+    let pair = Pair::open().await;
+    let weather = apart(&pair, 1).await;
     // Something happens in the mempool, which makes her look.
     let stir = || async {
         let elsewhere = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([7; 20]));
         pair.chain.send(&elsewhere, btc(1) / 100).await.unwrap();
     };
-    let mut irene = start().await;
+    let mut irene = start(&pair, &weather).await;
     let before = irene.balance().await.unwrap().confirmed_sat;
 
     // Hitesh, who could have raised the fee of commitments, is away. What she has to broadcast is from calmer days.
@@ -63,7 +72,7 @@ async fn a_child_lifts_a_commitment_as_fees_rise() {
 
     // After a restart she takes up what waits.
     irene.stop().await;
-    irene = start().await;
+    irene = start(&pair, &weather).await;
     weather.sat_per_vb.store(90, Ordering::Relaxed);
     stir().await;
     until("a third one", || async { rate().await == Some(90) }).await;
@@ -93,12 +102,8 @@ async fn a_child_lifts_a_commitment_as_fees_rise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_nobody_takes_is_not_made_anew_each_time() {
     let pair = Pair::open().await;
-    let weather = Weather::over(pair.chain.clone(), 20);
-    for node in &pair.nodes {
-        node.stop().await;
-    }
-    let irene = Node::start(Options::new(pair.folders[IRENE].path()), Arc::clone(&weather) as Arc<dyn Chain>);
-    let irene = irene.await.unwrap();
+    let weather = apart(&pair, 20).await;
+    let irene = start(&pair, &weather).await;
     weather.is_full.store(true, Ordering::Relaxed);
     irene.close(&pair.channel, true).await.unwrap();
     let elsewhere = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([7; 20]));
@@ -125,13 +130,9 @@ async fn a_child_that_nobody_takes_is_not_made_anew_each_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_whose_commitment_lost_holds_nothing() {
     let pair = Pair::open().await;
-    let weather = Weather::over(pair.chain.clone(), 20);
     let theirs = copied_commitment(pair.folders[HITESH].path());
-    for node in &pair.nodes {
-        node.stop().await;
-    }
-    let irene = Node::start(Options::new(pair.folders[IRENE].path()), Arc::clone(&weather) as Arc<dyn Chain>);
-    let irene = irene.await.unwrap();
+    let weather = apart(&pair, 20).await;
+    let irene = start(&pair, &weather).await;
     let before = irene.balance().await.unwrap().total_sat;
     let commitment: Txid = irene.close(&pair.channel, true).await.unwrap().txid.unwrap().parse().unwrap();
     until("a child", || async { lifted(&pair.chain, &commitment).await.is_some() }).await;

@@ -103,10 +103,9 @@ impl Chain for Weather {
         }
         self.here()?.broadcast(tx).await
     }
-    async fn broadcast_package(&self, parent: &Transaction, child: &Transaction) -> Result<(), ChainError> {
+    async fn submit_package(&self, [_, child]: [&Transaction; 2]) -> Result<bool, ChainError> {
         self.children.lock().unwrap().push(child.compute_txid());
-        self.broadcast(parent).await?;
-        self.broadcast(child).await.map(drop)
+        Ok(false)
     }
     fn changes(&self) -> watch::Receiver<Change> {
         self.chain.changes()
