@@ -4,12 +4,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What it opens channels with, a few hundred of them; and when it gets more. */
 const COINS_SAT = 50_000_000;
 const LEAST_SAT = 10_000_000;
 /** Confirmations before a channel is used: a block comes every two seconds, and only when something waits. */
 const DEPTH = 1;
+/** How long its coins may take to be in a block, in milliseconds. */
+const PATIENCE = 60_000;
 
 export class DemoNode {
   #child;
@@ -31,14 +34,24 @@ export class DemoNode {
     failed.catch(() => {});
     // It says who it is, and then where.
     for await (const line of raced(lines, failed)) if (line.includes('@ws://')) break;
-    const { total_sat: has } = await node.ask('balance');
+    await node.#fill(origin);
+    return node;
+  }
+
+  /** Sees to it that there are coins to open with: they are spent only once they are in a block. */
+  async #fill(origin) {
+    const { total_sat: has, confirmed_sat: usable } = await this.ask('balance');
     if (has < LEAST_SAT) {
-      const { address } = await node.ask('address');
+      const { address } = await this.ask('address');
       const body = JSON.stringify({ address, amountSat: COINS_SAT });
       const paid = await fetch(`${origin}/demo/pay`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
       if (!paid.ok) throw new Error(`the demo wallet does not pay the node: ${await paid.text()}`);
     }
-    return node;
+    const until = performance.now() + PATIENCE;
+    for (let sat = usable; sat < LEAST_SAT; { confirmed_sat: sat } = await this.ask('balance')) {
+      if (performance.now() > until) throw new Error('what the demo wallet paid the node is in no block');
+      await sleep(200);
+    }
   }
 
   /** Has a command carried out, by the program's own command line; gives its answer. */
