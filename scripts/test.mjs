@@ -1,5 +1,5 @@
 // `npm test`: all set-up, then every ring of tests from the inside out. A failing ring does not stop the later ones;
-// they are all named at the end, and the last line is the sum. `npm test -- --only=wasm,e2e` runs some of them.
+// what failed is said again at the end, and the last line is the sum. `npm test -- --only=wasm,e2e` runs some of them.
 
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -17,10 +17,12 @@ import { setup } from './setup.mjs';
 /** A check that either holds or throws: one test. */
 const single = (check) => async () => {
   await check();
-  return { passed: 1, failed: 0 };
+  return { passed: 1, failed: 0, said: [] };
 };
 
-const add = (a, b) => ({ passed: a.passed + b.passed, failed: a.failed + b.failed });
+const add = (a, b) => ({ passed: a.passed + b.passed, failed: a.failed + b.failed, said: [...a.said, ...b.said] });
+/** How much of what a ring's failed tests said is repeated at the end, in characters. */
+const REPEATED = 4_000;
 
 /** Does `work` at the first call only; the others get the same outcome. */
 const once = (work) => {
@@ -117,12 +119,16 @@ await main(import.meta, async (args) => {
     try {
       counts = await step(`${name}: ${title}`, test);
     } catch (error) {
-      console.log(`\n${error instanceof Failure ? error.message : error.stack}`);
-      counts = { passed: 0, failed: 1 };
+      const why = error instanceof Failure ? error.message : error.stack;
+      console.log(`\n${why}`);
+      counts = { passed: 0, failed: 1, said: [why] };
     }
     results.push({ name, ...counts, seconds: Math.round((performance.now() - since) / 1000) });
   }
 
+  for (const { name, said } of results.filter(({ failed }) => failed > 0)) {
+    console.log(`\n== what failed in ${name}\n${said.join('\n\n').slice(0, REPEATED)}`);
+  }
   console.log('\n== summary');
   for (const { name, passed, failed, seconds } of results) {
     console.log(`   ${failed ? 'FAILED' : 'ok    '} ${name}: ${passed} passed, ${failed} failed, ${seconds} s`);

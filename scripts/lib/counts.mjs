@@ -1,19 +1,28 @@
-// Counts of tests, from what the test programs print.
+// Counts of tests, and what the failed ones said, from what the test programs print.
 
 import { tryRun } from './step.mjs';
 
+/** How many lines are kept of what a failed test said: its message, and not the whole trace. */
+const KEPT = 12;
+
+const heads = (blocks) => blocks.map((block) => block.trim().split('\n').slice(0, KEPT).join('\n')).filter(Boolean);
 const sum = (matches, index) => [...matches].reduce((total, match) => total + Number(match[index]), 0);
 
 /** From Rust's harness and wasm-bindgen's, which close each suite with the same line. */
 export function cargoCounts(output) {
   const lines = [...output.matchAll(/^test result: \S+ (\d+) passed; (\d+) failed;/gm)];
-  return { passed: sum(lines, 1), failed: sum(lines, 2) };
+  // A binary's failed tests are shown one after the other, and then listed.
+  const shown = [...output.matchAll(/^failures:\n([^]*?)\nfailures:$/gm)];
+  const said = heads(shown.flatMap(([, blocks]) => blocks.split(/^(?=---- )/m)));
+  return { passed: sum(lines, 1), failed: sum(lines, 2), said };
 }
 
 /** From Node's test runner. A test that was cancelled by a time-out did not pass either. */
 export function nodeCounts(output) {
   const of = (word) => sum(output.matchAll(new RegExp(`^(?:ℹ|#) ${word} (\\d+)$`, 'gm')), 1);
-  return { passed: of('pass'), failed: of('fail') + of('cancelled') };
+  const [, list = ''] = output.split(/^✖ failing tests:$/m);
+  const said = heads(list.split(/^(?=test at )/m));
+  return { passed: of('pass'), failed: of('fail') + of('cancelled'), said };
 }
 
 /**
@@ -22,10 +31,10 @@ export function nodeCounts(output) {
  */
 export async function counted(program, args, count, options) {
   const { code, output, timedOut } = await tryRun(program, args, { collect: true, ...options });
-  const { passed, failed } = count(output);
+  const { passed, failed, said } = count(output);
   const none = passed + failed === 0;
   if (timedOut) console.log(`\n${program} took too long and was stopped.`);
   else if (none) console.log(`\n${program} ran no test at all, which counts as a failure.`);
   const broken = timedOut || none || code !== 0;
-  return { passed, failed: broken ? Math.max(failed, 1) : failed };
+  return { passed, failed: broken ? Math.max(failed, 1) : failed, said };
 }
