@@ -105,7 +105,13 @@ test('a tab and the node pay each other both ways, over reloads and a restart of
     const page = await browser.newPage();
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(String(error)));
-    const state = (wanted) => page.locator(`.channel[data-state=${wanted}][aria-busy=false]`).waitFor({ timeout: 60_000 });
+    const state = async (wanted) => {
+      try {
+        await page.locator(`.channel[data-state=${wanted}][aria-busy=false]`).waitFor({ timeout: 60_000 });
+      } catch {
+        throw new Error(`the page is not "${wanted}" but says: ${await page.locator('#status').textContent()}`);
+      }
+    };
     const ours = (sat) => page.locator(`#ours[value="${sat}"]`).waitFor({ timeout: 30_000 });
     const shot = (name) => page.screenshot({ path: path.join(root, `target/e2e/two-way-${name}.png`), fullPage: true });
 
@@ -147,6 +153,10 @@ test('a tab and the node pay each other both ways, over reloads and a restart of
     const { websocket } = await node.ask('info');
     await node.close();
     await state('offline');
+    // What is stored is there without the cinema, too.
+    await page.reload();
+    await state('offline');
+    await ours(settled);
     node = await server.startNode(websocket);
     await state('open');
     await page.locator('#pay').click();

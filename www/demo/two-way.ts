@@ -4,6 +4,8 @@ import { chinese, translate } from './language';
 import { type Say, en, zh } from './two-way-texts';
 
 const AMOUNT_SAT = 1_000n;
+/** After how long a cinema is called again that has not answered since the page was opened. */
+const RETRY_MILLISECONDS = 2_000;
 /** How many payments are listed. */
 const LISTED = 5;
 const ENDED: readonly TwoWayState[] = ['closed', 'closed_alone', 'spent', 'fell_behind'];
@@ -142,17 +144,34 @@ press('ask', say.asked, (channel) => demo('node/pay', { request: node.request(ch
 press('close', say.closing, (channel) => node.close(channel));
 press('alone', say.closing, (channel) => node.closeAlone(channel));
 
-async function start(): Promise<void> {
-  show();
+/** Connects to the cinema. Once it has answered, the node calls it again by itself. */
+async function connect(): Promise<void> {
   const cinema = await demo<{ nodeKey: string; socket: string }>('node').catch(() => {
     throw new Error(say.noNode);
   });
+  await node.connect(cinema.socket, cinema.nodeKey);
+}
+
+async function start(): Promise<void> {
+  show();
   node = await openTwoWay({ server: location.origin, confirmations: 1, pollMilliseconds: 1_000 });
   node.subscribe((event) => {
     if (event.type === 'paid') list(say.received(event.amountMsat / 1_000n));
     void look();
   });
-  await node.connect(cinema.socket, cinema.nodeKey);
+  await look();
+  // A channel can be looked at, and closed alone, without the cinema.
+  if (shown) busy = null;
+  for (let met = false; !met; ) {
+    try {
+      await connect();
+      [met, trouble] = [true, null];
+    } catch (error) {
+      trouble = say.failed(error);
+      show();
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+    }
+  }
   busy = null;
   await look();
 }
