@@ -329,10 +329,11 @@ impl Keep for Store {
         let puts =
             [(NODES, self.account.as_str().into(), node.to_js()), (FUNDINGS, self.key(&[txid.as_str().into()]), named)];
         self.put(&puts).await?;
-        let mut known = self.known.borrow_mut();
-        known.node = Some(node);
-        known.fundings.insert(txid);
-        drop(known);
+        {
+            let mut known = self.known.borrow_mut();
+            known.node = Some(node);
+            known.fundings.insert(txid);
+        }
         self.set_wallet(record).await
     }
 

@@ -178,8 +178,8 @@ impl Wallet {
     /// Pays.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`]; the codes of [`rillpay_wallet`]; [`Problem::BroadcastRefused`], after which the coins are
-    /// free again; the errors of the store; [`Problem::ChainUnreachable`] where fees have to be asked for.
+    /// [`rillpay_channel::Code::InvalidArgument`]; the codes of [`rillpay_wallet`]; [`Problem::BroadcastRefused`], after which the
+    /// coins are free again; the errors of the store; [`Problem::ChainUnreachable`] where fees have to be asked for.
     pub async fn send(&self, payment: JsValue) -> Result<JsValue> {
         self.pay(PaymentOptions::read(payment)?.with_amount()?).await
     }

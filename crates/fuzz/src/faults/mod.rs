@@ -1,7 +1,7 @@
 //! Crashes and other faults as data: cases that a native test and a browser's both run.
 //!
 //! A [`Case`] is a file in `tests/faults`: what happens ([`Step`]s), which faults to try at every single point of it
-//! ([`Each`]), how it ends and what must come of it. [`run`] goes through it once undisturbed, then once for each fault at
+//! ([`Each`]), how it ends and what must come of it. [`run()`] goes through it once undisturbed, then once for each fault at
 //! each point: a crash at decision 17, frame 5 lost, and so on. The invariants of [`crate::World`] are checked after every
 //! step of every run; [`Expect`] is checked at the end. `docs/faults.md` says how to add a case.
 

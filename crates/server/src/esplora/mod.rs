@@ -6,7 +6,7 @@
 //! The mempool's statistics are not served. A page may, and should, ask another Esplora too: a viewer
 //! need not trust the payee about the chain.
 //!
-//! Anybody may ask, and some questions take many of the backend's answers. So few are answered at a time ([`budget`]), and
+//! Anybody may ask, and some questions take many of the backend's answers. So few are answered at a time (`budget`), and
 //! backends that can be kept busy keep visitors apart from the payee ([`Chain::for_visitors`]).
 
 mod blocks;
