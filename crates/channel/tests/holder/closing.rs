@@ -3,7 +3,7 @@
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::Code;
 use rillpay_channel::revocable::holder::{Effect, End};
-use rillpay_wire::messages::{ClosingSigned, Shutdown};
+use rillpay_wire::messages::{ClosingSigned, ErrorMessage, Shutdown};
 use rillpay_wire::{Message, Payload};
 
 use crate::consensus::accepted;
@@ -109,6 +109,46 @@ fn a_broken_connection_begins_the_closing_anew() {
         }
         closed(&pair);
     }
+}
+
+/// Both have said shutdown, and one answers as if there were no channel: it has closed, or lost what it knew. Its closing transaction
+/// is waited for, and then the chain decides.
+#[test]
+fn whoever_has_forgotten_the_channel_does_not_keep_the_other_from_its_money() {
+    let ended = |answer: fn(&mut Pair), blocks: u32| {
+        let mut pair = Pair::open(500_000_000);
+        shut_down(&mut pair, HITESH);
+        pair.deliver(IRENE).unwrap();
+        pair.deliver(HITESH).unwrap();
+        pair.restart(IRENE);
+        answer(&mut pair);
+        for height in 0..blocks {
+            pair.act(HITESH, |side| side.holder.at_height(&side.keys, height)).unwrap();
+        }
+        pair.sides[HITESH].ended().cloned()
+    };
+    let error = |pair: &mut Pair| {
+        let error = ErrorMessage::new(pair.sides[HITESH].holder.id(), "no such channel");
+        pair.hear(HITESH, &error.into()).unwrap();
+    };
+    let zeros = |pair: &mut Pair| {
+        let Ok(Message::ChannelReestablish(mut said)) = Message::decode(&pair.sides[HITESH].inbox[0]) else {
+            panic!("channel_reestablish");
+        };
+        (said.next_commitment_number, said.next_revocation_number) = (0, 0);
+        pair.hear(HITESH, &said.into()).unwrap();
+    };
+    for answer in [error as fn(&mut Pair), zeros] {
+        assert_eq!(ended(answer, 6), None);
+        assert_eq!(ended(answer, 7), Some(End::Failed));
+    }
+    // One that knows of it after all.
+    let back = |pair: &mut Pair| {
+        let error = ErrorMessage::new(pair.sides[HITESH].holder.id(), "not now");
+        pair.hear(HITESH, &error.into()).unwrap();
+        pair.deliver(HITESH).unwrap();
+    };
+    assert_eq!(ended(back, 100), None);
 }
 
 #[test]

@@ -20,6 +20,9 @@ const GRACE: u32 = 3;
 /// Selection": twice the reorganisation plus grace and a margin to confirm.)
 const TO_CLAIM: u32 = 18;
 
+/// How many blocks the closing transaction of a counterparty that knows of the channel no more may take to be seen.
+const TO_BE_SEEN: u32 = 6;
+
 pub(super) struct Draft<'k> {
     pub(super) keys: &'k BaseKeys,
     pub(super) state: State,
@@ -119,12 +122,23 @@ impl<'k> Draft<'k> {
         if self.state.end.is_some() {
             return Ok(());
         }
+        if let Some(blocks) = &mut self.state.gone_for {
+            *blocks = blocks.saturating_add(1);
+            if *blocks > TO_BE_SEEN {
+                return self.fail(Some("no closing transaction is seen"));
+            }
+        }
         let State { ledger, preimages, role, .. } = &self.state;
         let unclaimed = ledger.offered(*role).any(|(_, htlc)| htlc.expiry.saturating_add(GRACE) <= height);
         let claimed = ledger
             .offered(role.other())
             .any(|(id, htlc)| preimages.contains_key(&id) && htlc.expiry <= height.saturating_add(TO_CLAIM));
         if unclaimed || claimed { self.fail(Some("the time of a payment is up")) } else { Ok(()) }
+    }
+
+    /// The counterparty answers as one that has closed the channel. One that has lost it does so, too.
+    pub(super) fn is_gone(&mut self) {
+        self.state.gone_for.get_or_insert(0);
     }
 
     /// The counterparty spent the funding: with its commitment, or with a closing transaction whose last word did not reach us.
@@ -184,7 +198,10 @@ impl<'k> Draft<'k> {
             (_, Message::Warning(_)) => Ok(()),
             (_, Message::ErrorMessage(_)) if self.state.end.is_some() => Ok(()),
             // It may know of the channel no more, because it has closed: a commitment would only replace the better end.
-            (Link::Asked, Message::ErrorMessage(_)) if self.may_have_closed() => Ok(()),
+            (Link::Asked, Message::ErrorMessage(_)) if self.may_have_closed() => {
+                self.is_gone();
+                Ok(())
+            }
             (_, Message::ErrorMessage(_)) => self.fail(None),
             (_, Message::ChannelReestablish(_)) if self.state.end == Some(End::Aborted) => {
                 self.is_given_up();

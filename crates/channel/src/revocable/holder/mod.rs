@@ -473,7 +473,8 @@ impl Holder {
         self.decide(keys, |draft| draft.shutdown(rate))
     }
 
-    /// A block of this height came: where a payment's time is up, the channel has to fail so that the chain decides.
+    /// A block of this height came, which was not told before: where a payment's time is up, or the counterparty has forgotten a
+    /// channel and does not close it, the channel has to fail so that the chain decides.
     ///
     /// # Errors
     /// As [`Holder::connected`].

@@ -135,6 +135,7 @@ impl Agreed {
             closing_rate: None,
             aborting: false,
             offered_fee: None,
+            gone_for: None,
         })
     }
 

@@ -56,6 +56,7 @@ impl Draft<'_> {
 
         if next_commitment_number == 0 && self.may_have_closed() {
             // It knows of no such channel any more: our last word reached it, and the closing transaction is on its way.
+            self.is_gone();
             return Ok(());
         }
         // Whoever names a secret of ours has got it from us: it says how far we were. Nothing is named before the first.
@@ -91,6 +92,7 @@ impl Draft<'_> {
         }
 
         self.state.link = Link::Up;
+        self.state.gone_for = None;
         if next_commitment_number == 1 && revoked == 0 && self.state.ready_sent {
             self.send_ready()?;
         }

@@ -139,6 +139,8 @@ pub(super) struct State {
     pub(super) aborting: bool,
     /// The fee that we offered last for the closing transaction.
     pub(super) offered_fee: Option<bitcoin::Amount>,
+    /// For how many blocks the counterparty has answered as one that has closed the channel, and no spend of the funding was seen.
+    pub(super) gone_for: Option<u32>,
 }
 
 impl State {
@@ -351,6 +353,7 @@ impl State {
             closing_rate: None,
             aborting: false,
             offered_fee: None,
+            gone_for: None,
         })
     }
 
