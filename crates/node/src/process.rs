@@ -1,12 +1,12 @@
 //! A node in a process: its folder, its store, where it listens.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,11 +15,11 @@ use rillpay_channel::bitcoin::secp256k1::PublicKey;
 use rillpay_transport::connection::tcp;
 use rillpay_transport::websocket::{self, Frame};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+use tokio_util::sync::CancellationToken;
 
 use crate::answers::TowerInfo;
 use crate::dial::{Dial, Stream};
@@ -31,7 +31,8 @@ use crate::store::Store;
 use crate::tower::Tower;
 use crate::{peer, tower};
 
-/// How many callers may be introducing themselves at a time.
+/// How many callers may be introducing themselves at a time. One more takes the place of the one that has taken longest: whoever is
+/// silent keeps nobody out.
 const GREETINGS: usize = 64;
 /// How many peers without a channel may be connected. Those with one always find room.
 const STRANGERS: usize = 64;
@@ -193,6 +194,26 @@ fn binary(socket: WebSocketStream<TcpStream>) -> Stream {
     Stream::new(reads, writes)
 }
 
+/// The callers that are introducing themselves, the first of them first.
+#[derive(Default)]
+struct Greetings(Mutex<VecDeque<CancellationToken>>);
+
+impl Greetings {
+    /// Takes a caller in. Its token is cancelled when somebody else needs the place, and by whoever needs it no more.
+    fn begin(&self) -> CancellationToken {
+        let mut greetings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        greetings.retain(|greeting| !greeting.is_cancelled());
+        if greetings.len() >= GREETINGS
+            && let Some(longest) = greetings.pop_front()
+        {
+            longest.cancel();
+        }
+        let greeting = CancellationToken::new();
+        greetings.push_back(greeting.clone());
+        greeting
+    }
+}
+
 type Opening = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
 
 /// Takes calls from now on.
@@ -205,22 +226,23 @@ async fn listen(
     let failed = |error: std::io::Error| Error::new(Code::Folder, format!("cannot listen on {at}: {error}"));
     let listener = TcpListener::bind(at).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let (serving, room) = (Arc::clone(node), Arc::new(Semaphore::new(GREETINGS)));
+    let (serving, greetings) = (Arc::clone(node), Greetings::default());
     node.spawn(async move {
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let node = Arc::clone(&serving);
+                    let (node, greeting) = (Arc::clone(&serving), greetings.begin());
                     serving.spawn(async move {
-                        let answered = async { peer::answer(&node, open(stream).await?).await }.await;
-                        drop(place);
+                        let answer = async { peer::answer(&node, open(stream).await?).await };
+                        let answered = greeting.run_until_cancelled(answer).await;
+                        greeting.cancel();
                         match answered {
-                            Ok(session) if has_room_for(&node, &session.remote) => {
+                            Some(Ok(session)) if has_room_for(&node, &session.remote) => {
                                 peer::serve(node, session, None).await;
                             }
-                            Ok(_) => tracing::debug!("a stranger was not taken in"),
-                            Err(error) => tracing::debug!(%error, "a caller was not answered"),
+                            Some(Ok(_)) => tracing::debug!("a stranger was not taken in"),
+                            Some(Err(error)) => tracing::debug!(%error, "a caller was not answered"),
+                            None => tracing::debug!("a caller was given up for another"),
                         }
                     });
                 }

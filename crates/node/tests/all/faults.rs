@@ -175,6 +175,23 @@ async fn strangers_who_talk_garbage_disturb_nobody() {
     until("seven and three", || async { pair.balances().await == [7 * BTC, 3 * BTC] }).await;
 }
 
+/// More silent callers than are waited for at a time, each of which could take half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_callers_keep_nobody_out() {
+    let pair = Pair::connected().await;
+    let irene = address_of(&pair.nodes[IRENE]);
+    let mut silent = vec![];
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(&irene.address).await.unwrap());
+    }
+    let soon = Duration::from_secs(8);
+    tokio::time::timeout(soon, greeted(&irene, Network::Regtest))
+        .await
+        .expect("it is answered before any of them is given up");
+    // The first ones made room.
+    assert!(matches!(silent[0].read(&mut [0]).await, Ok(0) | Err(_)));
+}
+
 /// A peer such as Electrum: no anchors, and nothing to say to one that answers no queries.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_without_anchors_has_its_queries_answered_and_is_asked_for_a_channel_without() {
