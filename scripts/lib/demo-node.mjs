@@ -34,7 +34,12 @@ export class DemoNode {
     failed.catch(() => {});
     // It says who it is, and then where.
     for await (const line of raced(lines, failed)) if (line.includes('@ws://')) break;
-    await node.#fill(origin);
+    try {
+      await node.#fill(origin);
+    } catch (error) {
+      await node.close();
+      throw error;
+    }
     return node;
   }
 

@@ -158,6 +158,7 @@ test('a tab and the node pay each other both ways, over reloads and a restart of
     await state('offline');
     await ours(settled);
     node = await server.startNode(websocket);
+    await page.reload();
     await state('open');
     await page.locator('#pay').click();
     await ours(settled - 1_000);

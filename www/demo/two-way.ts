@@ -5,7 +5,7 @@ import { type Say, en, zh } from './two-way-texts';
 
 const AMOUNT_SAT = 1_000n;
 /** After how long a cinema is called again that has not answered since the page was opened. */
-const RETRY_MILLISECONDS = 2_000;
+const RETRY_MILLISECONDS = 5_000;
 /** How many payments are listed. */
 const LISTED = 5;
 const ENDED: readonly TwoWayState[] = ['closed', 'closed_alone', 'spent', 'fell_behind'];
@@ -160,19 +160,25 @@ async function start(): Promise<void> {
     void look();
   });
   await look();
-  // A channel can be looked at, and closed alone, without the cinema.
-  if (shown) busy = null;
-  for (let met = false; !met; ) {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+  if (shown) {
+    // It can be looked at, and closed alone, without the cinema; and the node calls whom it has met by itself.
+    busy = null;
+    show();
+    await pause();
+  }
+  while (!shown || stateOf(shown) === 'offline') {
     try {
       await connect();
-      [met, trouble] = [true, null];
+      trouble = null;
+      break;
     } catch (error) {
       trouble = say.failed(error);
       show();
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+      await pause();
     }
   }
-  busy = null;
+  if (busy === say.starting) busy = null;
   await look();
 }
 

@@ -65,8 +65,8 @@ impl World {
             self.run();
         }
         self.watch();
-        // Where both have said shutdown, an error of the counterparty's ends nothing: no closing transaction confirms, and so the
-        // operator has to.
+        // Where both have said shutdown, an error of the counterparty's ends nothing at once: no closing transaction confirms, and so
+        // the operator does.
         if !self.chain.is_contested(&self.funding()) {
             let who = if self.sides[who].is_copy { 1 - who } else { who };
             let enough = Error::new(Code::Unavailable, "enough");

@@ -188,8 +188,6 @@ async fn silent_callers_keep_nobody_out() {
     tokio::time::timeout(soon, greeted(&irene, Network::Regtest))
         .await
         .expect("it is answered before any of them is given up");
-    // The first ones made room.
-    assert!(matches!(silent[0].read(&mut [0]).await, Ok(0) | Err(_)));
 }
 
 /// A peer such as Electrum: no anchors, and nothing to say to one that answers no queries.

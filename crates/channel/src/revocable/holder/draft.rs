@@ -124,7 +124,8 @@ impl<'k> Draft<'k> {
         }
         if let Some(blocks) = &mut self.state.gone_for {
             *blocks = blocks.saturating_add(1);
-            if *blocks > TO_BE_SEEN {
+            // A copy could only ask whoever does not know what is asked.
+            if *blocks > TO_BE_SEEN && !self.state.is_copy {
                 return self.fail(Some("no closing transaction is seen"));
             }
         }
