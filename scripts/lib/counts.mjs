@@ -2,7 +2,7 @@
 
 import { tryRun } from './step.mjs';
 
-/** How many lines are kept of what a failed test said: its message, and not the whole trace. */
+/** How many lines are kept of what a failed test said: its message, as a rule, and not the whole trace. */
 const KEPT = 12;
 
 const heads = (blocks) => blocks.map((block) => block.trim().split('\n').slice(0, KEPT).join('\n')).filter(Boolean);
@@ -25,16 +25,23 @@ export function nodeCounts(output) {
   return { passed: of('pass'), failed: of('fail') + of('cancelled'), said };
 }
 
+/** Why a command failed apart from its tests: it did not compile, it crashed, it took too long. */
+function broken(program, { code, timedOut }, { passed, failed }) {
+  if (timedOut) return `${program} took too long and was stopped.`;
+  if (passed + failed === 0) return `${program} ran no test at all, which counts as a failure.`;
+  if (code !== 0 && failed === 0) return `${program} ended with code ${code}, although no test failed.`;
+  return undefined;
+}
+
 /**
- * Runs a test command and counts with one of the above. A command that fails without a failed test (it did not
- * compile, it crashed), or that ran no test at all, counts as one failure. `options` are those of `tryRun`.
+ * Runs a test command and counts with one of the above. A command that fails without a failed test, or that ran no
+ * test at all, counts as one failure. `options` are those of `tryRun`.
  */
 export async function counted(program, args, count, options) {
-  const { code, output, timedOut } = await tryRun(program, args, { collect: true, ...options });
-  const { passed, failed, said } = count(output);
-  const none = passed + failed === 0;
-  if (timedOut) console.log(`\n${program} took too long and was stopped.`);
-  else if (none) console.log(`\n${program} ran no test at all, which counts as a failure.`);
-  const broken = timedOut || none || code !== 0;
-  return { passed, failed: broken ? Math.max(failed, 1) : failed, said };
+  const result = await tryRun(program, args, { collect: true, ...options });
+  const counts = count(result.output);
+  const why = broken(program, result, counts);
+  if (!why) return counts;
+  console.log(`\n${why}`);
+  return { ...counts, failed: Math.max(counts.failed, 1), said: [why, ...counts.said] };
 }

@@ -45,7 +45,8 @@ export class DemoNode {
 
   /** Sees to it that there are coins to open with: they are spent only once they are in a block. */
   async #fill(origin) {
-    const { total_sat: has, confirmed_sat: usable } = await this.ask('balance');
+    const { total_sat: has, confirmed_sat } = await this.ask('balance');
+    let usable = confirmed_sat;
     if (has < LEAST_SAT) {
       const { address } = await this.ask('address');
       const body = JSON.stringify({ address, amountSat: COINS_SAT });
@@ -53,9 +54,10 @@ export class DemoNode {
       if (!paid.ok) throw new Error(`the demo wallet does not pay the node: ${await paid.text()}`);
     }
     const until = performance.now() + PATIENCE;
-    for (let sat = usable; sat < LEAST_SAT; { confirmed_sat: sat } = await this.ask('balance')) {
+    while (usable < LEAST_SAT) {
       if (performance.now() > until) throw new Error('what the demo wallet paid the node is in no block');
       await sleep(200);
+      usable = (await this.ask('balance')).confirmed_sat;
     }
   }
 

@@ -167,11 +167,10 @@ async function start(): Promise<void> {
     show();
     await pause();
   }
-  while (!shown || stateOf(shown) === 'offline') {
+  for (let met = false; !met; ) {
     try {
-      await connect();
-      trouble = null;
-      break;
+      if ((await node.info()).peers.length === 0) await connect();
+      [met, trouble] = [true, null];
     } catch (error) {
       trouble = say.failed(error);
       show();

@@ -31,8 +31,8 @@ use crate::store::Store;
 use crate::tower::Tower;
 use crate::{peer, tower};
 
-/// How many callers may be introducing themselves at a time. One more takes the place of the one that has taken longest: whoever is
-/// silent keeps nobody out.
+/// How many callers may be introducing themselves at a time. One more takes the place of the one that has taken longest: those
+/// who are silent keep others out only while as many new ones come as greetings end.
 const GREETINGS: usize = 64;
 /// How many peers without a channel may be connected. Those with one always find room.
 const STRANGERS: usize = 64;

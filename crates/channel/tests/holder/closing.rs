@@ -2,7 +2,7 @@
 
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxOut};
 use rillpay_channel::Code;
-use rillpay_channel::revocable::holder::{Effect, End};
+use rillpay_channel::revocable::holder::{Effect, End, Holder};
 use rillpay_wire::messages::{ClosingSigned, ErrorMessage, Shutdown};
 use rillpay_wire::{Message, Payload};
 
@@ -111,6 +111,12 @@ fn a_broken_connection_begins_the_closing_anew() {
     }
 }
 
+/// Irene answers as whoever knows of no channel.
+fn says_error(pair: &mut Pair) {
+    let error = ErrorMessage::new(pair.sides[HITESH].holder.id(), "no such channel");
+    pair.hear(HITESH, &error.into()).unwrap();
+}
+
 /// Both have said shutdown, and one answers as if there were no channel: it has closed, or lost what it knew. Its closing transaction
 /// is waited for, and then the chain decides.
 #[test]
@@ -127,10 +133,6 @@ fn whoever_has_forgotten_the_channel_does_not_keep_the_other_from_its_money() {
         }
         pair.sides[HITESH].ended().cloned()
     };
-    let error = |pair: &mut Pair| {
-        let error = ErrorMessage::new(pair.sides[HITESH].holder.id(), "no such channel");
-        pair.hear(HITESH, &error.into()).unwrap();
-    };
     let zeros = |pair: &mut Pair| {
         let Ok(Message::ChannelReestablish(mut said)) = Message::decode(&pair.sides[HITESH].inbox[0]) else {
             panic!("channel_reestablish");
@@ -138,17 +140,23 @@ fn whoever_has_forgotten_the_channel_does_not_keep_the_other_from_its_money() {
         (said.next_commitment_number, said.next_revocation_number) = (0, 0);
         pair.hear(HITESH, &said.into()).unwrap();
     };
-    for answer in [error as fn(&mut Pair), zeros] {
+    for answer in [says_error as fn(&mut Pair), zeros] {
         assert_eq!(ended(answer, 6), None);
         assert_eq!(ended(answer, 7), Some(End::Failed));
     }
     // One that knows of it after all.
     let back = |pair: &mut Pair| {
-        let error = ErrorMessage::new(pair.sides[HITESH].holder.id(), "not now");
-        pair.hear(HITESH, &error.into()).unwrap();
+        says_error(pair);
         pair.deliver(HITESH).unwrap();
     };
     assert_eq!(ended(back, 100), None);
+    // A copy has nothing to broadcast.
+    let copy = |pair: &mut Pair| {
+        pair.sides[HITESH].stored = Holder::restore(&pair.sides[HITESH].stored).unwrap();
+        pair.restart(HITESH);
+        says_error(pair);
+    };
+    assert_eq!(ended(copy, 100), None);
 }
 
 #[test]
